@@ -1,0 +1,34 @@
+"""Group commit for tasks: one write of an attempt is under way at a time, on a thread; every task that waits shares it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..attempt import Attempt
+
+
+async def settle(attempt: Attempt, mark: int) -> None:
+    """Return when everything up to the mark is durable. A cancelled caller does not cancel the write."""
+    while not attempt.is_durable(mark):
+        await asyncio.shield(_writer(attempt))
+
+
+async def settle_in_passing(attempt: Attempt, mark: int, behind: int) -> None:
+    """See to it that somebody writes; wait only when more than `behind` entries are not durable."""
+    if not attempt.is_durable(mark):
+        _writer(attempt)
+    await settle(attempt, mark - behind)
+
+
+def _writer(attempt: Attempt) -> asyncio.Task[None]:
+    if attempt.writer is None or attempt.writer.done():
+        attempt.writer = asyncio.create_task(_write(attempt))
+        # Whoever needs the entries asks for them again and is told; nobody may be waiting for this very task.
+        attempt.writer.add_done_callback(lambda task: task.cancelled() or task.exception())
+    writer: asyncio.Task[None] = attempt.writer
+    return writer
+
+
+async def _write(attempt: Attempt) -> None:
+    while not attempt.is_durable(mark := attempt.appender.last_mark):
+        await asyncio.to_thread(attempt.settle, mark)

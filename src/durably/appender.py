@@ -1,0 +1,141 @@
+"""Entries on their way into the store: one append at a time, and whatever gathered meanwhile goes out together.
+
+It starts no thread. Whoever waits for an entry while nobody is writing becomes the writer; the others wait for it. That is
+group commit (many callers, one write), and a lone caller pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+from .entries import Entry
+from .errors import StoreError
+
+SEGMENT_CHARS = 200_000
+"""A segment takes entries up to this much text, which stays below DynamoDB's 400 KB item; a larger entry goes alone."""
+
+Write = Callable[[int, tuple[Entry, ...]], None]
+"""Write one segment at that number. Raises LeaseLost or StoreError."""
+
+
+class Appender:
+    """The queue of one attempt's entries, and how far it is durable.
+
+    Pending entries are held apart: a failure that nobody has handled yet must not ride along with another step's
+    append, or a crash would make it history. They are released when the code that met them begins its next step.
+    """
+
+    def __init__(self, write: Write, next_number: int) -> None:
+        self.fate_unknown = False
+        """Whether a write failed without saying if it took effect."""
+        self._write = write
+        self._next_number = next_number
+        self._changed = threading.Condition(threading.Lock())
+        self._queue: list[Entry] = []
+        self._held: list[tuple[Entry, object]] = []
+        self._added = 0
+        self._durable = 0
+        self._pending = 0
+        self._writing = False
+        self._broken: Exception | None = None
+
+    def add(self, entries: Sequence[Entry]) -> int:
+        """Queue entries for the next append. Returns the mark at which they are durable."""
+        with self._changed:
+            return self._add(entries)
+
+    def hold(self, entries: Sequence[Entry], lane: object) -> None:
+        """Keep pending entries back until `release`. A lane is one line of control: an item of a fan-out, or None."""
+        with self._changed:
+            self._held.extend((entry, lane) for entry in entries)
+
+    def release(self, lanes: Collection[object] | None = None) -> int:
+        """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already."""
+        if not self._held and self._pending <= self._durable:
+            return 0
+        with self._changed:
+            let_go = [entry for entry, lane in self._held if lanes is None or lane in lanes]
+            if let_go:
+                self._held = [pair for pair in self._held if lanes is not None and pair[1] not in lanes]
+                self._pending = self._add(let_go)
+            return self._pending if self._pending > self._durable else 0
+
+    def join_lanes(self, lanes: Collection[object], into: object) -> None:
+        """A fan-out is over: what its items hold is held by the code that called it."""
+        with self._changed:
+            self._held = [(entry, into if lane in lanes else lane) for entry, lane in self._held]
+
+    def is_durable(self, mark: int) -> bool:
+        """Whether everything up to the mark is in the store. Raises what broke the appender."""
+        if self._durable < mark and self._broken is not None:
+            raise self._broken
+        return self._durable >= mark
+
+    @property
+    def last_mark(self) -> int:
+        """The mark of everything queued so far."""
+        return self._added
+
+    def _add(self, entries: Sequence[Entry]) -> int:
+        self._queue.extend(entries)
+        self._added += len(entries)
+        return self._added
+
+    def settle(self, mark: int) -> None:
+        """Return when everything up to the mark is durable. Raises what broke the appender, now or earlier."""
+        while self._must_write(mark):
+            self._write_next()
+
+    def settle_in_passing(self, mark: int, *, behind: int) -> None:
+        """Write until nothing is queued if nobody else is writing; wait only when more than `behind` entries are not durable."""
+        with self._changed:
+            idle = not self._writing
+        if not idle:
+            self.settle(mark - behind)
+            return
+        # What others queue while this thread writes is its to write as well: they have gone on to their next items.
+        while self._queue:
+            self.settle(self._added)
+
+    def _must_write(self, mark: int) -> bool:
+        """Wait while another thread writes; True makes this thread the writer, False says that the mark is durable."""
+        with self._changed:
+            while self._durable < mark:
+                if self._broken is not None:
+                    raise self._broken
+                if not self._writing:
+                    self._writing = True
+                    return True
+                self._changed.wait()
+            return False
+
+    def _write_next(self) -> None:
+        with self._changed:
+            batch = self._next_batch()
+            number = self._next_number
+        broken: Exception | None = None
+        try:
+            self._write(number, batch)
+        except BaseException as error:
+            # Also an interrupt in the middle of a write: what becomes of it is unknown, and no number is used twice.
+            self.fate_unknown = True
+            broken = error if isinstance(error, Exception) else StoreError(f"a write was interrupted: {error!r}")
+            raise
+        finally:
+            with self._changed:
+                self._writing = False
+                self._broken = broken
+                if broken is None:
+                    self._queue = self._queue[len(batch) :]
+                    self._durable += len(batch)
+                    self._next_number += 1
+                self._changed.notify_all()
+
+    def _next_batch(self) -> tuple[Entry, ...]:
+        room = SEGMENT_CHARS
+        for count, entry in enumerate(self._queue):
+            room -= len(entry.payload) + len(entry.arguments) + len(entry.step) + 150
+            if room < 0:
+                return tuple(self._queue[: max(1, count)])
+        return tuple(self._queue)

@@ -1,0 +1,173 @@
+"""One attempt of one execution: its journal, its lease, its way into the store, and the reasons why it must stop.
+
+    event → identity → claim (lease + journal) → handler → step: in the journal? replay : run → append → value
+          → … → finish → result
+
+`journal` decides; this class holds the lock around it, and turns entries into appends. Sync and async shells share it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .appender import Appender
+from .codec import Codec
+from .entries import Entry, Head, Segment
+from .errors import DurablyError, LeaseLost, OutOfTime, StoreError
+from .journal import Frame, Journal
+from .stores.protocol import SEGMENT_GRACE_S, Store
+
+if TYPE_CHECKING:
+    from .lease import Lease
+
+PATIENCE_S = 20.0
+"""How long a store that does not answer is asked again where there is no deadline."""
+
+
+class Attempt:
+    """What every step of one attempt works with. `lease` is None when a finished execution is only replayed."""
+
+    def __init__(
+        self,
+        store: Store,
+        head: Head,
+        segments: Sequence[Segment],
+        *,
+        codec: Codec,
+        lease: Lease | None,
+        remaining: Callable[[], float] | None = None,
+        reserve_s: float = 0.0,
+    ) -> None:
+        self.store = store
+        self.clock = store.clock
+        self.head = head
+        self.codec = codec
+        self.lease = lease
+        self.remaining = remaining
+        self.reserve_s = reserve_s
+        self.journal = Journal(head.id, head.attempt, segments)
+        self.appender = Appender(self._write, len(segments) + 1)
+        self.lock = threading.Lock()
+        self.stopped: Exception | None = None
+        self.ended = False
+        self.completed = False
+        self.running = 0
+        self.lines: list[tuple[Frame, Any]] = []
+        """Asyncio tasks that are lines of control of their own, and the frames that stand for them."""
+        self.writer: Any = None
+        """The asyncio task that writes for all."""
+        self.ran = 0
+
+    # What a step asks before it begins.
+
+    def find(self, step: str, parent: Frame | None) -> Entry | None:
+        """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
+        with self.lock:
+            if self.ended:
+                raise DurablyError(
+                    f"step {step!r} was called after attempt {self.head.attempt} of execution {self.head.id!r} had ended. Its "
+                    "outcome could no longer be kept, so it was not run. Wait for your threads before the handler returns."
+                )
+            if self.stopped is not None:
+                raise self.stopped
+            outcome = self.journal.begin(step, parent)
+            if outcome is None:
+                self._refuse_if_finished(step)
+                self.running += 1
+            return outcome
+
+    def _refuse_if_finished(self, step: str) -> None:
+        if self.lease is None:
+            raise DurablyError(
+                f"execution {self.head.id!r} is completed, and its journal has no step {step!r}. Nothing was run: the body of a "
+                "completed execution is only replayed. Test ex.finished before new work, or use another execution id."
+            )
+
+    def count_begun(self) -> None:
+        """A step was let begin: it will run."""
+        with self.lock:
+            self.ran += 1
+            self.journal.begun += 1
+
+    def left_step(self) -> None:
+        """A step that `find` let begin is over, whichever way."""
+        with self.lock:
+            self.running -= 1
+
+    def refuse_if_late(
+        self, step: str, reserve_s: float | None, wait_s: float = 0.0, cause: BaseException | None = None
+    ) -> None:
+        """Raise OutOfTime, and stop the attempt, unless the step's reserve remains after waiting that long."""
+        if self.stopped is not None:
+            raise self.stopped
+        if self.remaining is None:
+            return
+        reserve = self.reserve_s if reserve_s is None else reserve_s
+        left = self.remaining() - wait_s
+        if left < reserve:
+            raise self.stop(OutOfTime(self.head.id, step, left, reserve, first=self.ran == 0)) from cause
+
+    def needs_renewal(self) -> bool:
+        """Whether the lease has run out by our own clock, so that no try may begin before it is renewed."""
+        return self.lease is not None and self.lease.has_run_out()
+
+    def renew(self) -> None:
+        """Renew the lease now. Raises LeaseLost, or StoreError when the store did not answer; both stop the attempt."""
+        assert self.lease is not None
+        try:
+            held = self.lease.renew(self.until())
+        except StoreError as error:
+            raise self.stop(error) from error
+        if not held:
+            raise self.stop(LeaseLost(self.head.id, self.head.attempt))
+
+    # What it leaves behind.
+
+    def remember(self, entry: Entry) -> int:
+        """Take the entry into the journal and queue it. Returns the mark at which it is durable."""
+        with self.lock:
+            self.journal.remember(entry)
+            return self.appender.add((entry,))
+
+    def remember_pending(self, entry: Entry, lane: object) -> None:
+        """Take the entry into the journal; it becomes durable when its lane's code begins its next step."""
+        with self.lock:
+            self.journal.remember(entry)
+            self.appender.hold((entry,), lane)
+
+    def settle(self, mark: int) -> None:
+        """Return when everything up to the mark is in the store. LeaseLost and StoreError stop the attempt."""
+        try:
+            self.appender.settle(mark)
+        except (LeaseLost, StoreError) as error:
+            raise self.stop(error) from None
+
+    def is_durable(self, mark: int) -> bool:
+        """Whether everything up to the mark is in the store. Raises the stop signal when it can't get there any more."""
+        try:
+            return self.appender.is_durable(mark)
+        except (LeaseLost, StoreError) as error:
+            raise self.stop(error) from None
+
+    def stop(self, signal: Exception) -> Exception:
+        """Make a stop signal stick, and return the first there was: no step begins any more."""
+        with self.lock:
+            if self.stopped is None:
+                self.stopped = signal
+            return self.stopped
+
+    def until(self) -> float:
+        """The monotonic instant up to which the store may be asked again."""
+        patience = PATIENCE_S if self.remaining is None else min(PATIENCE_S, max(0.5, self.remaining() - 0.2))
+        return self.clock.monotonic() + patience
+
+    def _write(self, number: int, entries: tuple[Entry, ...]) -> None:
+        head = self.head
+        if self.completed:
+            raise LeaseLost(head.id, head.attempt, "its handler returned while this step was still running")
+        expires_at = None if head.expires_at is None else head.expires_at + SEGMENT_GRACE_S
+        segment = Segment(head.id, head.generation, number, head.owner, entries, expires_at)
+        if not self.store.append(segment, until=self.until()):
+            raise LeaseLost(head.id, head.attempt)

@@ -1,0 +1,201 @@
+"""An exception as text: its class and bases by name, arguments, fields, notes, cause; its message and traceback to read.
+
+What can't be stored leaves a mark behind and comes back as a placeholder. Encoding never raises and is bounded: this
+runs when something has gone wrong already, on objects of anybody's making.
+"""
+
+from __future__ import annotations
+
+import json
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+from ..errors import NotSerializable
+from .classes import name_of
+from .placeholders import NotStored, what_it_was
+from .text import JSON, Codec, JSONCodec
+from .unencodable import Unencodable, dotted
+from .validation import line_errors
+from .values import dumps, is_utf8
+from .walk import TooLarge, Writer
+
+LONGEST_TEXT = 16 * 1024
+"""Characters of a message or a traceback."""
+LARGEST_FIELD = 256 * 1024
+"""Characters of one stored argument or field."""
+LARGEST_WHOLE = 1024 * 1024
+"""Characters of all the arguments and fields together, causes and groups included."""
+MOST_VALUES = 50_000
+"""Values looked at in one field: an object graph can be small and its tree endless."""
+MOST_EXCEPTIONS = 1_000
+DEEPEST = 20
+"""Causes of causes, groups in groups."""
+
+Record = dict[str, Any]
+
+
+def encode_exception(exc: BaseException, codec: Codec = JSON) -> str:
+    """The text of an exception: a JSON object, `class`, `message` and `traceback` at its top. Never raises."""
+    try:
+        record = {"class": "", "message": "", "traceback": traceback_of(exc), **_Recorder(codec).record(exc)}
+        return dumps(record)
+    except Exception as problem:
+        # Whatever it was, the failure itself must reach the journal.
+        return json.dumps(
+            {
+                "class": name_of(type(exc)),
+                "message": message_of(exc),
+                "notes": [f"durably: fields lost, {problem!r:.500}"],
+            }
+        )
+
+
+def message_of(exc: BaseException) -> str:
+    """What `str` gives, or that it raised."""
+    try:
+        return clipped(str(exc))
+    except Exception as problem:
+        return f"<str() raised {type(problem).__name__}>"
+
+
+def traceback_of(exc: BaseException) -> str:
+    """The formatted traceback; of a long one the beginning and, mostly, the end."""
+    import traceback
+
+    try:
+        return clipped("".join(traceback.format_exception(exc)))
+    except Exception as problem:
+        return f"<the traceback could not be formatted: {type(problem).__name__}>"
+
+
+def clipped(text: str) -> str:
+    """A text of at most LONGEST_TEXT characters that can be stored."""
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT // 4] + "\n…\n" + text[-(LONGEST_TEXT * 3 // 4 - 3) :]
+    return text if is_utf8(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
+def field_slots(cls: type) -> dict[str, Any]:
+    """The descriptors of the fields that are not in `__dict__`: errno, code, start … and a user's `__slots__`."""
+    slots: dict[str, Any] = {}
+    for base in cls.__mro__:
+        for name, slot in vars(base).items():
+            ours = isinstance(slot, MemberDescriptorType) or (
+                isinstance(slot, GetSetDescriptorType) and base.__module__ == "builtins"
+            )
+            if ours and not name.startswith("__") and name != "args":
+                slots.setdefault(name, slot)
+    return slots
+
+
+class _Recorder:
+    """Makes the records of one exception and of those it holds."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.room = LARGEST_WHOLE
+        self.left = MOST_EXCEPTIONS
+        self.within: list[BaseException] = []
+
+    def record(self, exc: BaseException) -> Record:
+        self.left -= 1
+        self.within.append(exc)
+        try:
+            return self._record(exc)
+        finally:
+            self.within.pop()
+
+    def _record(self, exc: BaseException) -> Record:
+        cls = type(exc)
+        record: Record = {"class": name_of(cls), "message": message_of(exc)}
+        mro = [name_of(base) for base in cls.__mro__[1:-1] if base is not BaseException]
+        if cls.__module__ != "builtins":
+            record["mro"] = mro
+        fields = self._fields(exc)
+        notes = fields.pop("__notes__", None)
+        if isinstance(exc, BaseExceptionGroup):
+            record["group"] = [exc.message, self._members(exc)]
+        else:
+            record["args"] = [self.pack(item) for item in _args(exc)]
+        errors = line_errors(exc)
+        if errors is not None:
+            record["errors"] = self.pack(errors)
+        if fields:
+            record["fields"] = {name: self.pack(item) for name, item in fields.items()}
+        if isinstance(notes, list):
+            record["notes"] = [clipped(note) for note in notes if isinstance(note, str)]
+        if exc.__cause__ is not None:
+            record["cause"] = self.nested(exc.__cause__, "the cause")
+        if exc.__suppress_context__:
+            record["suppress"] = True
+        return record
+
+    def nested(self, exc: BaseException, what: str) -> Record:
+        """The record of an exception inside another, or of an error that says it was left out."""
+        if len(self.within) < DEEPEST and self.left > 0 and not any(exc is outer for outer in self.within):
+            return self.record(exc)
+        return self._record(NotSerializable(f"{what} of an exception", "", dotted(type(exc)), "there are too many"))
+
+    def _members(self, group: BaseExceptionGroup[Any]) -> list[Record]:
+        members = group.exceptions
+        room = max(1, self.left - 1)
+        records = [self.nested(member, "a member") for member in members[:room]]
+        if len(members) > room:
+            why = f"of {len(members)} exceptions {room} were stored"
+            records.append(self._record(NotSerializable("the rest of an exception group", why=why)))
+        return records
+
+    def _fields(self, exc: BaseException) -> dict[str, object]:
+        # Read by descriptor: a user's __getattr__ and properties are not asked.
+        fields: dict[str, object] = {}
+        for name, slot in field_slots(type(exc)).items():
+            try:
+                value = slot.__get__(exc)
+            except Exception:
+                # Not set, which is how it will come back.
+                continue
+            if value is not None and not (isinstance(exc, BaseExceptionGroup) and name in ("message", "exceptions")):
+                fields[name] = value
+        fields.update(object.__getattribute__(exc, "__dict__"))
+        return {name: value for name, value in fields.items() if type(name) is str}
+
+    def pack(self, value: object) -> object:
+        """The structure of an argument or a field, or the mark of what is missing."""
+        try:
+            packed = self._packed(value)
+            size = len(dumps(packed))
+        except Exception as problem:
+            why = problem.why if isinstance(problem, Unencodable) else f"storing it raised {type(problem).__name__}"
+            return _missing(value, why if not isinstance(problem, TooLarge) else "it is too large")
+        if size > LARGEST_FIELD or size > self.room:
+            return _missing(value, f"it takes {size:,} characters, too many for an exception's field")
+        self.room -= size
+        return packed
+
+    def _packed(self, value: object) -> object:
+        if isinstance(self.codec, JSONCodec) or isinstance(value, (BaseException, NotStored)):
+            return Writer(self._stand_in, MOST_VALUES).write(value)
+        text = self.codec.encode(value)
+        self.codec.decode(text)
+        return {"$text": text}
+
+    def _stand_in(self, value: object, error: Unencodable) -> object:
+        if isinstance(value, NotStored):
+            return _missing(value, error.why)
+        if isinstance(value, BaseException):
+            if any(value is outer for outer in self.within):
+                return _missing(value, "it contains itself")
+            return {"$exception": self.nested(value, "a field")}
+        return _missing(value, error.why)
+
+
+def _args(exc: BaseException) -> tuple[object, ...]:
+    args: tuple[object, ...] = BaseException.__dict__["args"].__get__(exc)
+    return args
+
+
+def _missing(value: object, why: str) -> Record:
+    if type(value) is NotStored:
+        _, type_name, why = what_it_was(value)
+        return {"$missing": type_name, "why": why}
+    return {"$missing": dotted(type(value)), "why": why[:300]}

@@ -1,0 +1,166 @@
+"""An exception from its text: the class that was raised if it is loaded, else the nearest loaded one along its bases.
+
+No constructor of a user's is run: the object is made by the builtin base, then given its arguments and fields.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .annotations import Place, place_of
+from .annotations import hints_of as annotated
+from .exceptions import Record, field_slots
+from .placeholders import placeholder
+from .text import JSON, Codec, loads
+from .unencodable import Unencodable, dotted
+from .validation import validation_error
+from .walk import Reader, decodes
+
+ADVICE = "it was not stored with the exception; keep what you need of it as plain data on the exception"
+
+
+def decode_exception(text: str, codec: Codec = JSON) -> BaseException:
+    """The exception of a text. Raises Unencodable where the text is no record of one, never for a class or a field."""
+    record = loads(text)
+    if type(record) is not dict:
+        raise Unencodable("the stored text is malformed: it is no exception's", path="exception")
+    return _Restorer(codec).exception(record)
+
+
+@decodes("$exception")
+def _read_exception(reader: Reader, data: dict[str, Any], place: Place) -> BaseException:
+    return _Restorer(JSON).exception(data["$exception"])
+
+
+@decodes("$missing")
+def _read_missing(reader: Reader, data: dict[str, Any], place: Place) -> object:
+    return placeholder(reader.owner, data["$missing"], f"{ADVICE} ({data['why']})")
+
+
+class _Restorer:
+    """Makes one exception and those it holds from their records."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def exception(self, record: Record) -> BaseException:
+        meant = str(record.get("class", "builtins:Exception"))
+        names = [meant, *record.get("mro", ())]
+        for name in [*names, "builtins:Exception"]:
+            cls = _loaded(name, names)
+            made = None if cls is None else self._made(cls, record)
+            if made is not None:
+                break
+        else:
+            made = Exception()
+        self._fill(made, record, meant)
+        if _name_differs(type(made), meant):
+            self._stand_for(made, record, meant)
+        return made
+
+    def _made(self, cls: type[BaseException], record: Record) -> BaseException | None:
+        """An empty object of the class, None where it can't be made without its constructor."""
+        try:
+            if issubclass(cls, BaseExceptionGroup):
+                return self._group(cls, record)
+            made = validation_error(cls, self.unpack(record.get("errors"), dotted(cls)))
+        except Exception:
+            # The class is no longer what it was; the next of its bases is tried.
+            return None
+        return made if made is not None else _empty(cls)
+
+    def _group(self, cls: type[BaseExceptionGroup[Any]], record: Record) -> BaseException | None:
+        message, members = record["group"]
+        return BaseExceptionGroup.__new__(cls, message, [self.exception(member) for member in members])
+
+    def _fill(self, exc: BaseException, record: Record, meant: str) -> None:
+        cls, owner = type(exc), meant.replace(":", ".").removeprefix("builtins.")
+        if "args" in record:
+            args = [self.unpack(item, f"args[{index}] of {owner}") for index, item in enumerate(record["args"])]
+            BaseException.__dict__["args"].__set__(exc, tuple(args))
+        slots, state = field_slots(cls), object.__getattribute__(exc, "__dict__")
+        hints = annotated(cls) if record.get("fields") else {}
+        for name, data in record.get("fields", {}).items():
+            value = self.unpack(data, f"field {name!r} of {owner}", place_of(hints.get(name)), hints.get(name))
+            try:
+                slots[name].__set__(exc, value)
+            except (KeyError, AttributeError, TypeError, ValueError):
+                # No slot of that name, or one that refuses a placeholder.
+                state[name] = value
+        if record.get("notes"):
+            state["__notes__"] = list(record["notes"])
+        if record.get("cause"):
+            BaseException.__dict__["__cause__"].__set__(exc, self.exception(record["cause"]))
+        BaseException.__dict__["__suppress_context__"].__set__(exc, bool(record.get("suppress")))
+
+    def unpack(self, data: Any, owner: str, place: Place = (), returns: object = None) -> Any:
+        """The value of an argument or a field; what can't be restored becomes a placeholder."""
+
+        def stand_in(data: object, error: Unencodable) -> object:
+            return placeholder(
+                owner, error.type_name or "unknown", f"{error.why}. On an exception, plain data is safest"
+            )
+
+        try:
+            if type(data) is dict and "$text" in data:
+                return self.codec.decode(data["$text"], returns)
+            return Reader(returns, stand_in, owner).read(data, place)
+        except Exception as error:
+            return stand_in(data, error if isinstance(error, Unencodable) else Unencodable(str(error)))
+
+    def _stand_for(self, exc: BaseException, record: Record, meant: str) -> None:
+        """Say which class was meant, and let `str` read as it did."""
+        state = object.__getattribute__(exc, "__dict__")
+        note = f"durably: {meant.replace(':', '.')} was raised; it is not loaded here, and {dotted(type(exc))} stands for it"
+        state["__notes__"] = [*state.get("__notes__", ()), note]
+        message = record.get("message", "")
+        try:
+            reads_the_same = str(exc) == message
+        except Exception:
+            reads_the_same = False
+        if not reads_the_same and not isinstance(exc, BaseExceptionGroup):
+            BaseException.__dict__["args"].__set__(exc, (message,))
+
+
+def _name_differs(cls: type, meant: str) -> bool:
+    module, _, qualname = meant.partition(":")
+    return cls.__qualname__ != qualname or (cls.__module__ != module and _loaded(meant, ()) is not cls)
+
+
+def _empty(cls: type[BaseException]) -> BaseException | None:
+    """An object of the class as its builtin base makes it."""
+    for base in cls.__mro__:
+        if base.__module__ == "builtins" and issubclass(base, BaseException):
+            try:
+                made: BaseException = base.__new__(cls)
+            except TypeError:
+                # Of several builtin bases only the one that lays out the object may make it.
+                continue
+            return made
+    return None
+
+
+def _loaded(name: str, names: Any) -> type[BaseException] | None:
+    """The loaded exception class of a name. Nothing is imported, and no module's `__getattr__` asked."""
+    module, _, qualname = name.partition(":")
+    if "<locals>" in qualname:
+        return _local(name, names)
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def _local(name: str, names: Any) -> type[BaseException] | None:
+    """A class made inside a function, found below its nearest base that has a name: the one defined last."""
+    later = list(names)[list(names).index(name) + 1 :] if name in names else []
+    base = next((cls for cls in (_loaded(each, ()) for each in later) if cls is not None), Exception)
+    module, _, qualname = name.partition(":")
+    found, waiting = None, [base]
+    while waiting:
+        cls = waiting.pop(0)
+        if cls.__module__ == module and cls.__qualname__ == qualname:
+            found = cls
+        waiting.extend(type.__subclasses__(cls))
+    return found

@@ -1,0 +1,99 @@
+"""The codec proper: value to one line of JSON text and back. Plain JSON data takes a short way through the C encoder."""
+
+from __future__ import annotations
+
+from json import JSONDecoder
+from typing import Any, Protocol
+
+from . import models, moments, records, values  # noqa: F401 - each registers its types
+from .unencodable import Unencodable
+from .values import LARGEST_INT, dumps, is_utf8
+from .walk import MAX_DEPTH, Reader, Writer
+
+
+class Codec(Protocol):
+    """Value to text and back. Give `@durable` one of your own to compress, encrypt or use other types."""
+
+    def encode(self, value: object) -> str:
+        """One line of text, with no tab in it. Raises Unencodable."""
+        ...
+
+    def decode(self, text: str, returns: object = None) -> object:
+        """The same value, of the same type. `returns` is the annotation its classes come from. Raises Unencodable."""
+        ...
+
+
+class JSONCodec:
+    """JSON that a person can read in a database console. Stateless."""
+
+    def encode(self, value: object) -> str:
+        """The text of a value. Raises Unencodable with the path to what can't come back the same."""
+        if _is_plain(value, 1):
+            text = dumps(value)
+            # Keys that begin with $ and lone surrogates are rare, and the text shows them at the speed of C.
+            if '"$' not in text and is_utf8(text):
+                return text
+        try:
+            return dumps(Writer().write(value))
+        except Unencodable as error:
+            error.path = "result" + error.path
+            raise
+        except RecursionError as error:
+            raise Unencodable("it is nested too deeply for what is left of the stack", path="result") from error
+
+    def decode(self, text: str, returns: object = None) -> object:
+        """The value of a text. Raises Unencodable where it is malformed or a class can't be found."""
+        data = loads(text)
+        if '"$' not in text:
+            return data
+        try:
+            return Reader(returns).read(data)
+        except Unencodable as error:
+            error.path = "result" + error.path
+            raise
+        except RecursionError as error:
+            raise Unencodable("it is nested too deeply for what is left of the stack", path="result") from error
+
+
+JSON = JSONCodec()
+
+
+def loads(text: str) -> Any:
+    """Text to structure. Raises Unencodable."""
+    try:
+        return _decoder.decode(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unencodable(f"the stored text is no JSON: {error}", path="result") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_decoder = JSONDecoder(parse_constant=_refuse)
+_ATOMS = frozenset((str, bool, type(None)))
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether JSON's own encoder gives a text that comes back the same, but for what that text shows."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is int:
+        return bool(-LARGEST_INT < value < LARGEST_INT)
+    if kind is float:
+        # Neither infinite nor NaN.
+        return bool(value - value == 0.0)
+    if depth > MAX_DEPTH:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _ATOMS and not _is_plain(item, depth + 1)):
+                return False
+        return True
+    if kind is list:
+        for item in value:  # noqa: SIM110 - a generator would take twice as long
+            if type(item) not in _ATOMS and not _is_plain(item, depth + 1):
+                return False
+        return True
+    return False

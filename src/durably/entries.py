@@ -1,0 +1,175 @@
+"""The journal's values: entries, segments, heads and what a claim asks for. Frozen, and known to every layer below.
+
+They are NamedTuples: a frozen dataclass takes six times as long to define, at every cold start, and to make.
+
+A segment's text is one line an entry, `{"result":"charge","attempt":1,…}<TAB>payload<TAB>arguments`, so that it can be
+read in a database console and the payload's bytes are kept as the codec wrote them (JSON text has no raw tab or newline).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+FORMAT = 1
+"""The journal's format. A head of a newer one is refused before any step; older ones are read."""
+
+Kind = Literal["began", "started", "result", "error", "taken_back", "forgotten"]
+"""`began` is a fence; `taken_back` withdraws a step's outcome; `forgotten` withdraws that and its `started` too."""
+
+Status = Literal["running", "waiting", "completed", "failed", "cancelled"]
+
+_KINDS: frozenset[str] = frozenset(("began", "started", "result", "error", "taken_back", "forgotten"))
+_quote = json.encoder.encode_basestring_ascii
+
+
+class Entry(NamedTuple):
+    """One line of the journal. `payload` is the codec's text of a result or an error; times are epoch seconds."""
+
+    kind: Kind
+    step: str = ""
+    payload: str = ""
+    attempt: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+    tries: int = 1
+    permanent: bool = False
+    """Never taken back: the effect happened and what it returned can't be stored."""
+    within: str = ""
+    """The step this one ran inside of."""
+    arguments: str = ""
+
+    def to_line(self) -> str:
+        """The entry as one line of text."""
+        took = max(0.0, self.ended - self.began)
+        line = f'{{"{self.kind}":{_quote(self.step)},"attempt":{self.attempt},"at":{self.began:.3f},"took":{took:.3f}'
+        if self.tries != 1:
+            line += f',"tries":{self.tries}'
+        if self.permanent:
+            line += ',"permanent":true'
+        if self.within:
+            line += f',"within":{_quote(self.within)}'
+        line += "}"
+        if self.payload or self.arguments:
+            line += "\t" + self.payload
+        return line + "\t" + self.arguments if self.arguments else line
+
+
+def entry_from_line(line: str) -> Entry:
+    """Read what `to_line` wrote. Raises ValueError on anything else."""
+    meta_text, _, rest = line.partition("\t")
+    payload, _, arguments = rest.partition("\t")
+    meta = json.loads(meta_text)
+    kind = next(iter(meta))
+    if kind not in _KINDS:
+        raise ValueError(f"unknown kind of entry {kind!r}")
+    return Entry(
+        kind=kind,
+        step=meta[kind],
+        payload=payload,
+        attempt=meta["attempt"],
+        began=meta["at"],
+        ended=meta["at"] + meta["took"],
+        tries=meta.get("tries", 1),
+        permanent=meta.get("permanent", False),
+        within=meta.get("within", ""),
+        arguments=arguments,
+    )
+
+
+def entries_to_text(entries: Iterable[Entry]) -> str:
+    """The text of a segment."""
+    return "\n".join([entry.to_line() for entry in entries])
+
+
+def entries_from_text(text: str) -> tuple[Entry, ...]:
+    """Read a segment's text. Raises ValueError where it is none."""
+    return tuple([entry_from_line(line) for line in text.split("\n")])
+
+
+class Segment(NamedTuple):
+    """One append: entries that become durable together, at one number of one generation, by one attempt."""
+
+    execution: str
+    generation: str
+    number: int
+    owner: str
+    entries: tuple[Entry, ...]
+    expires_at: float | None = None
+
+
+class AttemptRecord(NamedTuple):
+    """How one attempt went. No `ended` means that it runs, or was killed."""
+
+    number: int
+    began: float
+    owner: str
+    request_id: str = ""
+    ended: float | None = None
+    how: str = ""
+
+
+class Head(NamedTuple):
+    """The state of one execution. `lease_until`, `began`, `updated` and `expires_at` are epoch seconds."""
+
+    id: str
+    generation: str
+    status: Status
+    attempt: int
+    owner: str
+    lease_until: float
+    function: str
+    qualname: str
+    began: float
+    updated: float
+    expires_at: float | None = None
+    source: str = ""
+    """Where the event id was found."""
+    fingerprint: str = ""
+    """Of an HTTP body: the same id with another body is another request."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    unsettled: bool = False
+    """The last attempt left an append whose fate it does not know, so the next one fences first."""
+    event: str | None = None
+    result: str | None = None
+    """The handler's result when completed, its error when failed."""
+    format: int = FORMAT
+
+
+class Claim(NamedTuple):
+    """What an attempt asks of the store: the lease on an execution, new or not."""
+
+    id: str
+    owner: str
+    """A random id of this attempt, in every conditional write: it tells one's own lost answer from a rival's write."""
+    generation: str
+    """A random id, used if the execution turns out to be new."""
+    lease_s: float
+    function: str = ""
+    qualname: str = ""
+    source: str = ""
+    fingerprint: str = ""
+    request_id: str = ""
+    event: str | None = None
+    expires_s: float | None = None
+
+
+Standing = Literal["new", "resumed", "taken over", "held", "finished"]
+
+
+class Claimed(NamedTuple):
+    """The answer to a claim. With `new`, `resumed` and `taken over` the lease is ours and the head is the claimed one."""
+
+    standing: Standing
+    head: Head
+
+
+class Ending(NamedTuple):
+    """How an attempt leaves its execution: released (`waiting`), `completed`, or `failed` for good."""
+
+    status: Status
+    how: str
+    result: str | None = None
+    unsettled: bool = False
+    expires_s: float | None = None

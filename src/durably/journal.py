@@ -1,0 +1,228 @@
+"""PURE: what an execution's entries mean, and what this attempt may do next. No clock, no I/O, no thread.
+
+It takes the journal so far and answers, for each step: replay this outcome, run, ask `recover`, or refuse; and when an
+exception leaves the handler, which failures it takes back. The caller holds a lock around each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .entries import Entry, Segment
+from .errors import DuplicateStep, StoreError
+
+
+class Frame:
+    """One step that is running: what was begun inside it belongs to its current try."""
+
+    __slots__ = ("is_item", "names", "parent", "step", "stopped", "tries")
+
+    def __init__(self, step: str, parent: Frame | None = None, *, is_item: bool = False) -> None:
+        self.step = step
+        self.parent = parent
+        self.is_item = is_item
+        """An item of a fan-out: a line of control of its own."""
+        self.tries = 0
+        self.names: list[str] = []
+        """Steps begun inside this try, at any depth."""
+        self.stopped = False
+        """A step inside it was refused by a stop signal, so whatever it returns is built on a hole."""
+
+    def named(self) -> Frame | None:
+        """This step, or the nearest around it: an asyncio task's line of control is a frame without a name."""
+        frame: Frame | None = self
+        while frame is not None and not frame.step:
+            frame = frame.parent
+        return frame
+
+    @property
+    def lane(self) -> Frame | None:
+        """The nearest item of a fan-out that this step belongs to."""
+        frame: Frame | None = self
+        while frame is not None and not frame.is_item:
+            frame = frame.parent
+        return frame
+
+    def lanes(self) -> list[Frame | None]:
+        """Every line of control whose failures this step's code has gone on from."""
+        found: list[Frame | None] = [None]
+        lane = self.lane
+        while lane is not None:
+            found.append(lane)
+            lane = lane.parent.lane if lane.parent is not None else None
+        return found
+
+
+class Failure:
+    """A step's exception as this attempt saw it, raised anew or replayed."""
+
+    __slots__ = ("begun", "error", "group", "permanent", "step")
+
+    def __init__(self, step: str, error: BaseException, begun: int, group: object, permanent: bool) -> None:
+        self.step = step
+        self.error = error
+        self.begun = begun
+        """How many steps had begun when it was raised: more than that since means that the code went on."""
+        self.group = group
+        """The failures of one fan-out share one, and so one fate."""
+        self.permanent = permanent
+
+
+class Journal:
+    """The outcomes remembered so far, and what this attempt did with them."""
+
+    def __init__(self, execution: str, attempt: int, segments: Iterable[Segment] = ()) -> None:
+        self.execution = execution
+        self.attempt = attempt
+        self.begun = 0
+        """Steps replayed or run. One that a stop signal refused has not begun."""
+        self.replayed = 0
+        self._outcomes: dict[str, Entry] = {}
+        self._started: set[str] = set()
+        self._used: set[str] = set()
+        self._failures: list[Failure] = []
+        for segment in segments:
+            for entry in segment.entries:
+                self.remember(entry)
+        self._loaded = len(self._outcomes)
+
+    def remember(self, entry: Entry) -> None:
+        """Take in one entry, of the store's or of this attempt's own making, in the journal's order."""
+        if entry.kind in ("result", "error"):
+            # The first outcome is the outcome, for ever (P1).
+            self._outcomes.setdefault(entry.step, entry)
+        elif entry.kind == "started":
+            self._started.add(entry.step)
+        elif entry.kind == "taken_back":
+            self._outcomes.pop(entry.step, None)
+        elif entry.kind == "forgotten":
+            self._outcomes.pop(entry.step, None)
+            self._started.discard(entry.step)
+
+    def begin(self, step: str, parent: Frame | None) -> Entry | None:
+        """Use a step's name in this attempt: its remembered outcome, or None. Raises DuplicateStep on a second use."""
+        if step in self._used:
+            raise DuplicateStep(self.execution, step)
+        self._used.add(step)
+        while parent is not None:
+            parent.names.append(step)
+            parent = parent.parent
+        outcome = self._outcomes.get(step)
+        if outcome is not None:
+            self.begun += 1
+            self.replayed += 1
+        return outcome
+
+    def has_outcome(self, step: str) -> bool:
+        """Whether the step is remembered, without using its name."""
+        return step in self._outcomes
+
+    @property
+    def replaying(self) -> bool:
+        """Whether outcomes of earlier attempts are left that this one has not asked for."""
+        return self.replayed < self._loaded
+
+    def was_started(self, step: str) -> bool:
+        """Whether some attempt announced this step: with no outcome, its effect may have happened."""
+        return step in self._started
+
+    def refuse_used(self, steps: Iterable[str]) -> None:
+        """Raise DuplicateStep if one of the names was used in this attempt, before any of them is."""
+        for step in steps:
+            if step in self._used:
+                raise DuplicateStep(self.execution, step)
+
+    def remembered_failures(self, steps: Iterable[str]) -> list[str]:
+        """Those of the steps whose outcome is a failure, in the order in which they failed."""
+        wanted = set(steps)
+        return [name for name, entry in self._outcomes.items() if name in wanted and entry.kind == "error"]
+
+    def raised(self, step: str, error: BaseException, *, permanent: bool = False, group: object = None) -> None:
+        """Note that the user's code is being handed this failure."""
+        self._failures.append(Failure(step, error, self.begun, group or object(), permanent))
+
+    def regroup(self, steps: Iterable[str]) -> None:
+        """Let the failures of these steps share one fate, as raised now: their fan-out hands them on together."""
+        members, group = set(steps), object()
+        for failure in self._failures:
+            if failure.step in members:
+                failure.group, failure.begun = group, self.begun
+
+    def retry(self, frame: Frame) -> list[Entry]:
+        """Free the names used in the last try of this step; its failures are taken back, its results are kept."""
+        names = set(frame.names)
+        frame.names.clear()
+        self._used -= names
+        lost = [failure for failure in self._failures if failure.step in names]
+        self._failures = [failure for failure in self._failures if failure.step not in names]
+        return self._take_back(lost)
+
+    def never_handed_over(self, steps: Iterable[str]) -> list[Entry]:
+        """Take back the failures of these steps: a stop signal came before the code could see them."""
+        unseen = set(steps)
+        return self._take_back([failure for failure in self._failures if failure.step in unseen])
+
+    def left(self, error: BaseException | None) -> list[Entry]:
+        """The entries that take back what left the handler with this exception.
+
+        None is an answer that counts as a failure without an exception (an HTTP status of 400 or more): it takes back
+        the failures after which no step has begun.
+        """
+        certain, likely = reached(error)
+        gone = [failure for failure in self._failures if self._has_left(failure, certain, likely, error)]
+        groups = {id(failure.group) for failure in gone}
+        return self._take_back([failure for failure in self._failures if id(failure.group) in groups])
+
+    def _has_left(self, failure: Failure, certain: set[int], likely: set[int], error: BaseException | None) -> bool:
+        if id(failure.error) in certain:
+            return True
+        went_on = self.begun > failure.begun
+        return not went_on and (error is None or id(failure.error) in likely)
+
+    def _take_back(self, failures: Sequence[Failure]) -> list[Entry]:
+        entries = []
+        for step in dict.fromkeys(failure.step for failure in failures if not failure.permanent):
+            outcome = self._outcomes.get(step)
+            if outcome is not None and outcome.kind == "error":
+                entry = Entry("taken_back", step, attempt=self.attempt)
+                self.remember(entry)
+                entries.append(entry)
+        return entries
+
+
+def reached(error: BaseException | None) -> tuple[set[int], set[int]]:
+    """The ids of the exceptions that `error` carries out for certain, and those it only reaches by `__context__`.
+
+    `raise … from` and ExceptionGroup say so in the code; `__context__` is set by Python on any raise in an `except`.
+    """
+    certain: dict[int, BaseException] = {}
+    likely: dict[int, BaseException] = {}
+    _walk(error, certain, by_context=False)
+    for found in list(certain.values()):
+        _walk(found, likely, by_context=True)
+    return set(certain), set(likely)
+
+
+def _walk(error: BaseException | None, found: dict[int, BaseException], *, by_context: bool) -> None:
+    todo = [error]
+    while todo:
+        exc = todo.pop()
+        if exc is None or id(exc) in found:
+            continue
+        found[id(exc)] = exc
+        todo.append(exc.__cause__)
+        if by_context:
+            todo.append(exc.__context__)
+        if isinstance(exc, BaseExceptionGroup):
+            todo.extend(exc.exceptions)
+
+
+def refuse_gaps(execution: str, segments: Sequence[Segment]) -> None:
+    """Raise StoreError unless the numbers run from 1 without a gap: a journal with a hole would run a step again."""
+    for expected, segment in enumerate(segments, start=1):
+        if segment.number != expected:
+            raise StoreError(
+                f"the journal of execution {execution!r} is damaged: segment {expected} is missing and {segment.number} is "
+                "there. Nothing was run, since a lost outcome would repeat its effect. Restore the table's item (point-in-"
+                "time recovery), or give the event a new id if its effects may happen again."
+            )

@@ -1,0 +1,28 @@
+"""Ids of executions: namespace, function name and event id put together. The only place that reads DURABLY_NAMESPACE."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import NoIdentity
+
+ID_MAX = 1536
+"""Bytes of an execution's id; DynamoDB's partition key takes 2048 (DynamoDB quotas), and errors and logs repeat it."""
+
+
+def execution_id(*parts: str) -> str:
+    """The parts joined by "/", with DURABLY_NAMESPACE before them. Raises NoIdentity when it grows too long."""
+    namespace = os.environ.get("DURABLY_NAMESPACE")
+    whole = "/".join((namespace, *parts) if namespace else parts)
+    if len(whole.encode("utf-8", "surrogatepass")) > ID_MAX:
+        raise NoIdentity(
+            f"the execution id {whole[:80]!r}… is longer than {ID_MAX} bytes. Use a shorter id, or a hash of it."
+        )
+    return whole
+
+
+def checked_id(given: object, told_by: str) -> str:
+    """An id that the user gave. Raises NoIdentity unless it is a str with something in it."""
+    if not isinstance(given, str) or not given.strip():
+        raise NoIdentity(f"{told_by} gave {given!r}, and an execution's id is a str that is not empty.")
+    return given

@@ -1,0 +1,228 @@
+"""DynamoDBStore: what the store protocol asks for, as conditional writes on one table.
+
+A claim is one UpdateItem, an append one PutItem, a replay one Query; nothing is read on a first run. Every condition
+names the attempt's random owner id, and a refused write answers with what stands there (ALL_OLD): a write that took
+effect and whose answer was lost is told from a rival's by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import claims
+from ...clock import SYSTEM, Clock
+from ...entries import Claim, Claimed, Ending, Head, Segment
+from ...errors import StoreError
+from ..protocol import SEGMENT_GRACE_S
+from . import expressions, items
+from .calls import Calls, CorrectedClock, Refused
+from .listing import newest_heads
+from .table import create_table
+from .texts import Item, pack
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+
+INLINE_BYTES = 2048
+"""An event or a result above this, compressed, is an item of its own."""
+
+HEAD_TEXT_BYTES = 2300
+"""Event and result together in the head, which stays under 4 KB."""
+
+
+class DynamoDBStore:
+    """Journals in the DynamoDB table `table`, with the credentials, region and endpoint that boto3 finds.
+
+    `session`: a boto3 session to make the client from. `client`: a DynamoDB client, used as it is, its timeouts and
+    retries included. The table has pk (S) and sk (S) as its keys; `create_table` makes one for laptops and tests.
+    """
+
+    def __init__(
+        self, table: str, *, session: Session | None = None, client: Any = None, clock: Clock = SYSTEM
+    ) -> None:
+        self.table = table
+        self.clock = CorrectedClock(clock)
+        self._calls = Calls(table, session, client, self.clock)
+        self._held: dict[str, tuple[Head, int]] = {}
+
+    def create_table(self) -> None:
+        """Create the table, its listing index and its TTL, unless it is there. Raises StoreError when that fails."""
+        create_table(self._calls)
+
+    def claim(self, claim: Claim, *, until: float) -> Claimed:
+        """See Store.claim."""
+        clock_was_known = self.clock.offset_s is not None
+        now = round(self.clock.now(), 3)
+        event = None if claim.event is None else pack(claim.event, beside=1024)
+        inline = event if event is not None and len(event.raw) <= INLINE_BYTES else None
+        try:
+            old = self._update(claim.id, expressions.claim(claim, now, inline), until).get("Attributes")
+        except Refused as refused:
+            claimed = self._judge(claim, refused.item, until)
+        else:
+            claimed = _granted(items.head_from(old) if old else None, claim, now)
+            if old and claimed.standing == "taken over" and not clock_was_known:
+                claimed = self._hand_back_if_early(claimed, items.head_from(old), claim, until)
+        if claimed.standing in ("held", "finished"):
+            return claimed
+        size = len(inline.raw) if inline is not None else 0
+        self._held[claim.owner] = (claimed.head, size)
+        if event is not None and inline is None and claimed.head.event is None:
+            self._keep_event(claimed.head, claim, until)
+        return claimed
+
+    def load(self, execution: str, generation: str, *, until: float) -> list[Segment]:
+        """See Store.load."""
+        return items.segments_from(self._query(execution, items.journal_prefix(generation), until))
+
+    def append(self, segment: Segment, *, until: float) -> bool:
+        """See Store.append."""
+        parts, item = items.segment_items(segment)
+        for part in parts:
+            self._calls.call("put_item", until=until, Item=part)
+        try:
+            self._calls.call("put_item", until=until, Item=item, **expressions.IF_ABSENT)
+        except Refused as refused:
+            there = refused.item or self._get(segment.execution, item["sk"]["S"], until)
+            return there is not None and there["owner"]["S"] == segment.owner
+        return True
+
+    def renew(self, execution: str, owner: str, lease_s: float, *, until: float) -> bool:
+        """See Store.renew."""
+        try:
+            self._update(execution, expressions.renew(owner, self.clock.now() + lease_s), until)
+        except Refused:
+            return False
+        return True
+
+    def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
+        """See Store.end."""
+        held, event_bytes = self._held.get(owner) or (self.read(execution, until=until), 0)
+        if held is None or held.owner != owner or not held.attempts:
+            return False
+        head = claims.ended(held, ending, self.clock.now())
+        result = self._keep_result(head, event_bytes, until)
+        try:
+            self._update(execution, expressions.end(head, len(held.attempts) - 1, result), until)
+        except Refused as refused:
+            there = refused.item or self._get(execution, "head", until)
+            if there is None or there["owner"]["S"] != owner or there["status"]["S"] != ending.status:
+                return False
+        self._held.pop(owner, None)
+        return True
+
+    def read(self, execution: str, *, until: float) -> Head | None:
+        """See Store.read."""
+        item = self._get(execution, "head", until)
+        if item is None:
+            return None
+        head = items.head_from(item)
+        return None if claims.is_expired(head, self.clock.now()) else self._whole(head, item, until)
+
+    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+        """See Store.newest. One Query a shard, at the same time, merged."""
+        heads = newest_heads(self._calls, limit, before, until)
+        return [head for head in heads if not claims.is_expired(head, self.clock.now())]
+
+    def _judge(self, claim: Claim, item: Item | None, until: float) -> Claimed:
+        """What a refused claim comes to: held, finished, our own after all, or to be claimed against this very head."""
+        while True:
+            item = item or self._get(claim.id, "head", until)
+            now = round(self.clock.now(), 3)
+            head = None if item is None else items.head_from(item)
+            if head is not None and head.owner == claim.owner:
+                # Our claim took effect and its answer was lost. Whether the last lease was released is lost with it.
+                return Claimed("new" if head.attempt == 1 else "taken over", head)
+            granted = _granted(head, claim, now)
+            if granted.standing in ("held", "finished"):
+                return granted._replace(head=self._whole(granted.head, item or {}, until))
+            try:
+                self._calls.call(
+                    "put_item", until=until, Item=self._next_item(granted, item), **expressions.if_unchanged(head)
+                )
+            except Refused as refused:
+                item = refused.item
+                continue
+            return granted
+
+    def _next_item(self, granted: Claimed, item: Item | None) -> Item:
+        kept: Item = (
+            {}
+            if granted.standing == "new" or item is None
+            else {name: value for name, value in item.items() if name.startswith("event")}
+        )
+        return items.head_item(granted.head) | kept
+
+    def _hand_back_if_early(self, claimed: Claimed, old: Head, claim: Claim, until: float) -> Claimed:
+        """Our clock, now known to be ahead, saw a lease run out that still runs: give it back to its holder."""
+        if old.status != "running" or old.lease_until <= self.clock.now():
+            return claimed
+        try:
+            self._update(claim.id, expressions.hand_back(old, claim.owner), until)
+        except Refused:
+            raise StoreError(
+                f"execution {claim.id!r} was claimed by several attempts at once; let the event come again."
+            ) from None
+        return Claimed("held", old)
+
+    def _keep_event(self, head: Head, claim: Claim, until: float) -> None:
+        """Write a large event's parts, then let the head point at them."""
+        packed = pack(claim.event or "", beside=0)
+        prefix = f"event#{head.generation}#{claim.owner}"
+        for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
+            self._calls.call("put_item", until=until, Item=part)
+        pointer = items.in_parts("event", packed) | {"event_owner": {"S": claim.owner}}
+        try:
+            self._update(head.id, expressions.point_at(pointer, claim.owner), until)
+        except Refused:
+            return  # Another attempt took over, and keeps the event itself; this one will learn of it at its first append.
+
+    def _keep_result(self, head: Head, event_bytes: int, until: float) -> Item:
+        """The result as attributes of the head; a large one is written as parts first."""
+        if head.result is None:
+            return {}
+        packed = pack(head.result, beside=event_bytes + 1024)
+        if len(packed.raw) <= INLINE_BYTES and len(packed.raw) + event_bytes <= HEAD_TEXT_BYTES:
+            return {"result": packed.attribute()}
+        prefix = f"result#{head.generation}#{head.owner}"
+        for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
+            self._calls.call("put_item", until=until, Item=part)
+        return items.in_parts("result", packed)
+
+    def _whole(self, head: Head, item: Item, until: float) -> Head:
+        """The head with those of its texts that are kept in parts."""
+        for name, owner in (("event", item.get("event_owner", {}).get("S", "")), ("result", head.owner)):
+            if f"{name}_parts" in item:
+                prefix = f"{name}#{head.generation}#{owner}"
+                parts = {part["sk"]["S"]: bytes(part["part"]["B"]) for part in self._query(head.id, prefix, until)}
+                text = items.from_parts(item, name, parts, prefix)
+                head = head._replace(event=text) if name == "event" else head._replace(result=text)
+        return head
+
+    def _update(self, execution: str, expression: dict[str, Any], until: float) -> dict[str, Any]:
+        return self._calls.call("update_item", until=until, Key=items.key(execution), **expression)
+
+    def _get(self, execution: str, sk: str, until: float) -> Item | None:
+        answer = self._calls.call("get_item", until=until, Key=items.key(execution, sk), ConsistentRead=True)
+        return answer.get("Item")
+
+    def _query(self, execution: str, prefix: str, until: float) -> list[Item]:
+        params = expressions.query(execution, prefix)
+        found: list[Item] = []
+        while True:
+            answer = self._calls.call("query", until=until, **params)
+            found += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return found
+            params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _granted(old: Head | None, claim: Claim, now: float) -> Claimed:
+    standing = claims.standing(old, claim, now)
+    if old is not None and standing in ("held", "finished"):
+        return Claimed(standing, old)
+    return Claimed(standing, claims.claimed(old, claim, now))
+
+
+def _later(expires_at: float | None) -> float | None:
+    return None if expires_at is None else expires_at + SEGMENT_GRACE_S

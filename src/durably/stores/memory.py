@@ -1,0 +1,75 @@
+"""The store in a dictionary: for tests and for code that needs no durability beyond its own process."""
+
+from __future__ import annotations
+
+import threading
+
+from .. import claims
+from ..clock import SYSTEM, Clock
+from ..entries import Claim, Claimed, Ending, Head, Segment
+
+
+class MemoryStore:
+    """Journals in this process's memory, gone with it."""
+
+    def __init__(self, *, clock: Clock = SYSTEM) -> None:
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._heads: dict[str, Head] = {}
+        self._segments: dict[tuple[str, str], dict[int, Segment]] = {}
+
+    def claim(self, claim: Claim, *, until: float) -> Claimed:
+        """See Store.claim."""
+        with self._lock:
+            now = self.clock.now()
+            head = self._heads.get(claim.id)
+            standing = claims.standing(head, claim, now)
+            if head is not None and standing in ("held", "finished"):
+                return Claimed(standing, head)
+            head = self._heads[claim.id] = claims.claimed(head, claim, now)
+            return Claimed(standing, head)
+
+    def load(self, execution: str, generation: str, *, until: float) -> list[Segment]:
+        """See Store.load."""
+        with self._lock:
+            written = self._segments.get((execution, generation), {})
+            return [written[number] for number in sorted(written)]
+
+    def append(self, segment: Segment, *, until: float) -> bool:
+        """See Store.append."""
+        with self._lock:
+            written = self._segments.setdefault((segment.execution, segment.generation), {})
+            return written.setdefault(segment.number, segment).owner == segment.owner
+
+    def renew(self, execution: str, owner: str, lease_s: float, *, until: float) -> bool:
+        """See Store.renew."""
+        with self._lock:
+            head = self._heads.get(execution)
+            if head is None or not claims.is_holder(head, owner):
+                return False
+            self._heads[execution] = head._replace(lease_until=self.clock.now() + lease_s)
+            return True
+
+    def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
+        """See Store.end."""
+        with self._lock:
+            head = self._heads.get(execution)
+            if head is None or not claims.is_holder(head, owner):
+                return False
+            self._heads[execution] = claims.ended(head, ending, self.clock.now())
+            return True
+
+    def read(self, execution: str, *, until: float) -> Head | None:
+        """See Store.read."""
+        with self._lock:
+            head = self._heads.get(execution)
+            return None if head is None or claims.is_expired(head, self.clock.now()) else head
+
+    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+        """See Store.newest."""
+        now = self.clock.now()
+        with self._lock:
+            heads = [head for head in self._heads.values() if not claims.is_expired(head, now)]
+        heads.sort(key=lambda head: (head.began, head.id), reverse=True)
+        below = [head for head in heads if before is None or (head.began, head.id) < before]
+        return [head._replace(event=None, result=None, attempts=()) for head in below[:limit]]

@@ -1,0 +1,170 @@
+"""The store in one SQLite file: the default on a laptop, safe between processes.
+
+WAL with synchronous=FULL: what was acknowledged is on disk (https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from .. import claims
+from ..clock import SYSTEM, Clock
+from ..entries import Claim, Claimed, Ending, Head, Segment, entries_from_text, entries_to_text
+from ..errors import StoreError
+from .heads import head_from_text, head_to_text
+
+T = TypeVar("T")
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS executions (
+    id TEXT PRIMARY KEY, status TEXT NOT NULL, began REAL NOT NULL, head TEXT NOT NULL, event TEXT, result TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS executions_newest ON executions (began, id);
+CREATE TABLE IF NOT EXISTS journal (
+    execution TEXT NOT NULL, generation TEXT NOT NULL, number INTEGER NOT NULL, owner TEXT NOT NULL,
+    entries TEXT NOT NULL, expires_at REAL, PRIMARY KEY (execution, generation, number)
+) WITHOUT ROWID;
+"""
+
+
+class SQLiteStore:
+    """Journals in the SQLite file at `path`, which is made, with its folder, at first use."""
+
+    def __init__(self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM) -> None:
+        self.path = Path(path)
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+
+    def claim(self, claim: Claim, *, until: float) -> Claimed:
+        """See Store.claim."""
+
+        def work(connection: sqlite3.Connection) -> Claimed:
+            now = self.clock.now()
+            head = self._head(connection, claim.id)
+            standing = claims.standing(head, claim, now)
+            if head is not None and standing in ("held", "finished"):
+                return Claimed(standing, head)
+            head = claims.claimed(head, claim, now)
+            connection.execute(
+                "INSERT OR REPLACE INTO executions (id, status, began, head, event, result) VALUES (?, ?, ?, ?, ?, ?)",
+                (head.id, head.status, head.began, head_to_text(head), head.event, head.result),
+            )
+            return Claimed(standing, head)
+
+        return self._transaction(work, until)
+
+    def load(self, execution: str, generation: str, *, until: float) -> list[Segment]:
+        """See Store.load."""
+        query = "SELECT number, owner, entries, expires_at FROM journal WHERE execution = ? AND generation = ? ORDER BY number"
+        rows = self._with_connection(lambda db: db.execute(query, (execution, generation)).fetchall(), until)
+        return [
+            Segment(execution, generation, number, owner, entries_from_text(text), expires_at)
+            for number, owner, text, expires_at in rows
+        ]
+
+    def append(self, segment: Segment, *, until: float) -> bool:
+        """See Store.append."""
+        key = (segment.execution, segment.generation, segment.number)
+        text = entries_to_text(segment.entries)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            try:
+                connection.execute(
+                    "INSERT INTO journal (execution, generation, number, owner, entries, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    (*key, segment.owner, text, segment.expires_at),
+                )
+            except sqlite3.IntegrityError:
+                query = "SELECT owner FROM journal WHERE execution = ? AND generation = ? AND number = ?"
+                return bool(connection.execute(query, key).fetchone()[0] == segment.owner)
+            return True
+
+        return self._with_connection(work, until)
+
+    def renew(self, execution: str, owner: str, lease_s: float, *, until: float) -> bool:
+        """See Store.renew."""
+        return self._change(execution, owner, lambda head, now: head._replace(lease_until=now + lease_s), until)
+
+    def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
+        """See Store.end."""
+        return self._change(execution, owner, lambda head, now: claims.ended(head, ending, now), until)
+
+    def read(self, execution: str, *, until: float) -> Head | None:
+        """See Store.read."""
+        head = self._with_connection(lambda connection: self._head(connection, execution), until)
+        return None if head is None or claims.is_expired(head, self.clock.now()) else head
+
+    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+        """See Store.newest."""
+        query = "SELECT head FROM executions WHERE (began, id) < (?, ?) ORDER BY began DESC, id DESC"
+        rows = self._with_connection(lambda db: db.execute(query, before or (9e99, "")).fetchmany(limit), until)
+        heads = [head_from_text(text, None, None)._replace(attempts=()) for (text,) in rows]
+        return [head for head in heads if not claims.is_expired(head, self.clock.now())]
+
+    def _change(self, execution: str, owner: str, change: Callable[[Head, float], Head], until: float) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            head = self._head(connection, execution)
+            if head is None or not claims.is_holder(head, owner):
+                return False
+            head = change(head, self.clock.now())
+            connection.execute(
+                "UPDATE executions SET status = ?, head = ?, result = ? WHERE id = ?",
+                (head.status, head_to_text(head), head.result, execution),
+            )
+            return True
+
+        return self._transaction(work, until)
+
+    @staticmethod
+    def _head(connection: sqlite3.Connection, execution: str) -> Head | None:
+        row = connection.execute("SELECT head, event, result FROM executions WHERE id = ?", (execution,)).fetchone()
+        return None if row is None else head_from_text(*row)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
+        def whole(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                answer = work(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            return answer
+
+        return self._with_connection(whole, until)
+
+    def _with_connection(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
+        with self._lock, self._said_as_store_error():
+            connection = self._connect()
+            # SQLite waits by itself for another process's write to end; at least a little, also when time is short.
+            wait_ms = max(100, int((until - self.clock.monotonic()) * 1000))
+            connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            return work(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        # A connection must not cross a fork (https://www.sqlite.org/howtocorrupt.html), so it is made per process.
+        if self._connection is None or self._process != os.getpid():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(_TABLES)
+            self._connection, self._process = connection, os.getpid()
+        return self._connection
+
+    @contextmanager
+    def _said_as_store_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"the SQLite store {str(self.path)!r} can't be used: {error}. Check that its folder can be written, that the "
+                "disk has room and that it is a SQLite file; another store is set by DURABLY_STORE, e.g. sqlite:///path."
+            ) from error

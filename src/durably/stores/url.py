@@ -1,0 +1,60 @@
+"""A URL in place of a store, and the default one. The only place that reads DURABLY_STORE."""
+
+from __future__ import annotations
+
+import os
+import threading
+from urllib.parse import unquote
+
+from ..errors import StoreError
+from .protocol import Store
+
+DEFAULT_URL = "sqlite:///.durably/durably.db"
+
+_opened: dict[tuple[str, str], Store] = {}
+_lock = threading.Lock()
+
+
+def open_store(store: Store | str | None = None) -> Store:
+    """The store itself, the one a URL names, or the default. One URL gives one store a process.
+
+    Raises StoreError for a URL of no known form, and in Lambda when nothing was set.
+    """
+    if store is not None and not isinstance(store, str):
+        return store
+    url = store or os.environ.get("DURABLY_STORE") or _default_url()
+    # A relative SQLite path means another file after a chdir.
+    key = (url, os.getcwd() if url.startswith("sqlite:") else "")
+    with _lock:
+        if key not in _opened:
+            _opened[key] = _open(url)
+        return _opened[key]
+
+
+def _default_url() -> str:
+    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+        raise StoreError(
+            "no store is set, and a Lambda's own disk does not outlive it. Set the environment variable "
+            "DURABLY_STORE=dynamodb://<table> on the function, or pass @durable(store='dynamodb://<table>')."
+        )
+    return DEFAULT_URL
+
+
+def _open(url: str) -> Store:
+    scheme, separator, rest = url.partition("://")
+    if scheme == "memory" and separator:
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        from .sqlite import SQLiteStore
+
+        return SQLiteStore(unquote(rest[1:]))
+    if scheme == "dynamodb" and rest.strip("/"):
+        from .dynamodb import DynamoDBStore
+
+        return DynamoDBStore(unquote(rest.strip("/")))
+    raise StoreError(
+        f"{url!r} names no store. Write dynamodb://<table>, sqlite:///<path> (four slashes for an absolute path), or "
+        "memory://, in store= or in DURABLY_STORE."
+    )
