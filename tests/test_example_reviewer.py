@@ -225,6 +225,22 @@ def test_a_model_whose_answer_was_lost_is_asked_again_for_that_file_only(
     assert sorted(fakes.models.calls.values()) == [1] * 11 + [2]
 
 
+@pytest.mark.parametrize("provider", ["bedrock", "anthropic"])
+def test_no_client_tries_anything_twice_by_itself(start: Start, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_PROVIDER", provider)
+    fakes = start(12)
+    pull = github.PullRequest(fakes.pull.repo, fakes.pull.number, fakes.pull.head)
+    fakes.inject(".*", when="after", status=502, times=3)
+    for call in (
+        lambda: model.find("src/a.py", "eval(expression)\n"),
+        lambda: github.create_comment(pull, "…"),
+        lambda: webhook.handler(delivery(fakes.pull), None),
+    ):
+        with pytest.raises(Exception, match="502"):
+            call()
+    assert list(fakes.app.requests.values()) == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("what", "status", "headers"),
     [

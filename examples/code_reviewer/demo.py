@@ -121,7 +121,7 @@ class Rows:
 
 def kill_after_comment(world: World, handler: str, event: object) -> Attempt:
     """End the process when GitHub has done the comment and not yet said so: an effect without its checkpoint."""
-    world.hold_next_comment()
+    world.hold_next("POST /repos/.*/comments")
     attempt = world.attempt(handler).deliver(event)
     attempt.until(lambda: world.counts()["held"] == 1)
     attempt.kill()
@@ -168,7 +168,7 @@ def judge(pull: PullRequest, ten_lines: Told, durably: Told) -> bool:
         (what, str(of(ten_lines)), is_right(of(ten_lines)), str(of(durably)), is_right(of(durably)))
         for what, of, is_right in checks(pull)
     ]
-    verdict(("what GitHub and the model counted", "ten lines", "durably"), rows)
+    verdict(("what was counted", "ten lines", "durably"), rows)
     same_result = durably.late_duplicate.result == durably.last.result is not None
     is_met = all(right for *_, right in rows) and same_result and ten_lines.comments == 2
     kept = "Verdict: kept. One comment, one review, nothing lost; paid twice only what was in flight."

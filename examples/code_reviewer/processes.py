@@ -155,10 +155,9 @@ class World:
             raise DemoFailed(f"the webhook answered {webhook.result!r}")
         return self._client.get("/_events").json()[0]
 
-    def hold_next_comment(self) -> None:
-        """The next comment is made, and its answer held back."""
-        fault = {"match": "POST /repos/.*/comments", "when": "hold"}
-        self._client.post("/_faults", json=fault).raise_for_status()
+    def hold_next(self, request: str) -> None:
+        """What the next request like this asks for is done, and its answer held back."""
+        self._client.post("/_faults", json={"match": request, "when": "hold"}).raise_for_status()
 
     def release(self) -> None:
         """Let a held answer go."""

@@ -6,14 +6,16 @@ import functools
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .codec import JSON, Codec
 from .current import Running, running
 from .execution import EXPIRES, LEASE, Plan, complete, finished_result, leave, open_execution
 from .handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
-from .identity import Identity
 from .stores.protocol import Store
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 P = ParamSpec("P")
 R = TypeVar("R")

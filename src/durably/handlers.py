@@ -6,16 +6,18 @@ import os
 import weakref
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .codec import JSON, Codec, Unencodable, returns_of
 from .errors import DurablyError
 from .execution import EXPIRES, LEASE, Plan
-from .identity import Identity, identify, is_http, stored_event
 from .naming import checked_id, execution_id
 from .outcomes import refuse_what_lambda_cannot_return
 from .stores.protocol import Store
 from .stores.url import open_store
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 _decorated: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
@@ -102,6 +104,8 @@ def plan_of(
 
 
 def _identity(settings: Settings, event: Any, context: Any) -> Identity:
+    from .identity import Identity, identify, is_http  # when an event comes: code without events never needs it
+
     if settings.id is None:
         return identify(event, context)
     given = checked_id(settings.id(event, context), "@durable(id=…)")
@@ -117,6 +121,8 @@ def remaining_of(context: object) -> Callable[[], float] | None:
 def _event_text(settings: Settings, event: Any) -> str | None:
     if not settings.keep_event:
         return None
+    from .identity import stored_event
+
     try:
         text: str = JSON.encode(stored_event(event))
         return text

@@ -8,17 +8,19 @@ import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from ..blocks import Block, enter, leave_block, once_plan
 from ..codec import JSON, Codec
 from ..current import Running, running
 from ..execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution
 from ..handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
-from ..identity import Identity
 from ..options import make_options
 from ..stores.protocol import Store
 from .steps import run as run_step
+
+if TYPE_CHECKING:
+    from ..identity import Identity
 
 P = ParamSpec("P")
 R = TypeVar("R")

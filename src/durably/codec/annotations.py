@@ -59,9 +59,8 @@ def _returns_of(fn: Any) -> object:
 
 def _says_what_it_returns(fn: Any) -> bool:
     """Whether a wrapper has a return annotation of its own, not one that `wraps` copied."""
-    own = getattr(fn, "__annotations__", None) or {}
-    copied = getattr(fn.__wrapped__, "__annotations__", None) or {}
-    return "return" in own and own["return"] is not copied.get("return")
+    own = _raw_annotations(fn)
+    return "return" in own and own["return"] != _raw_annotations(fn.__wrapped__).get("return")
 
 
 def _cached_return(fn: Any) -> object:
@@ -210,7 +209,7 @@ def _within(place: Place, step: object, mapping: bool = False) -> Place:
     found: list[object] = []
     for part in place:
         args = typing.get_args(part)
-        if mapping and typing.is_typeddict(part):
+        if mapping and is_typed_dict(part):
             found.extend(place_of(hints_of(typing.cast(type, part)).get(str(step))))
         elif not args or mapping is not _is_mapping(part):
             continue
@@ -221,6 +220,11 @@ def _within(place: Place, step: object, mapping: bool = False) -> Place:
         else:
             found.extend(place_of(args[0]))
     return tuple(found)
+
+
+def is_typed_dict(part: object) -> bool:
+    """Whether it is a TypedDict, of typing or of typing_extensions."""
+    return isinstance(part, type) and "__total__" in vars(part) and issubclass(part, dict)
 
 
 def _is_mapping(part: object) -> bool:

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Literal
 
-from .annotations import Place, hints_of, parts_of, place_of
+from .annotations import Place, hints_of, is_typed_dict, parts_of, place_of
 from .unencodable import Unencodable
 
 Kind = Literal["dataclass", "namedtuple", "enum", "model"]
@@ -63,13 +63,24 @@ def find_class(kind: Kind, name: str, bases: Iterable[str], returns: object, pla
         _forget()
         found = _table(returns).get(name)
     if found is None:
-        candidates = set(_at(place, kind))
-        if len(candidates) == 1 and not {name_of(candidate) for candidate in candidates} & set(bases):
-            return candidates.pop()
+        moved = _moved(kind, name, bases, place)
+        if moved is not None:
+            return moved
         raise Unencodable(_why_not(returns, kind), name.replace(":", "."))
     if kind_of(found) != kind:
         raise Unencodable(f"it was stored as a {kind} and its class is none any more", name.replace(":", "."))
     return found
+
+
+def _moved(kind: Kind, name: str, bases: Iterable[str], place: Place) -> type | None:
+    """The class that took the place of one that was renamed, or moved to another module."""
+    candidates = set(_at(place, kind))
+    if len(candidates) > 1:
+        candidates = {cls for cls in candidates if cls.__qualname__ == name.partition(":")[2]}
+    if len(candidates) != 1:
+        return None
+    only = candidates.pop()
+    return None if name_of(only) in bases else only
 
 
 def _why_not(returns: object, kind: str) -> str:
@@ -97,13 +108,14 @@ def _new_table(returns: object) -> dict[str, type]:
     """Every class that the annotation leads to, by name. A named one wins over a subclass that has the same name."""
     named: dict[str, type] = {}
     loaded: dict[str, type] = {}
-    seen: set[int] = set()
+    # By identity, because not all can be hashed; kept, because the id of an object that is gone is given out again.
+    seen: dict[int, object] = {}
     waiting: list[tuple[object, bool]] = [(returns, True)]
     while waiting:
         annotation, is_named = waiting.pop()
         if annotation is None or id(annotation) in seen:
             continue
-        seen.add(id(annotation))
+        seen[id(annotation)] = annotation
         if isinstance(annotation, type) and typing.get_origin(annotation) is None:
             if kind_of(annotation) is not None:
                 (named if is_named else loaded)[name_of(annotation)] = annotation
@@ -137,7 +149,7 @@ def _pieces(annotation: object) -> Iterator[object]:
 
 
 def _field_hints(cls: type) -> Iterable[object]:
-    if kind_of(cls) in ("dataclass", "namedtuple", "model") or typing.is_typeddict(cls):
+    if kind_of(cls) in ("dataclass", "namedtuple", "model") or is_typed_dict(cls):
         return hints_of(cls).values()
     return ()
 

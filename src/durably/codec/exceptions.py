@@ -17,10 +17,13 @@ from .text import JSON, Codec, JSONCodec
 from .unencodable import Unencodable, dotted
 from .validation import line_errors
 from .values import dumps, is_utf8
-from .walk import TooLarge, Writer
+from .walk import TooLarge, Writer, encodes
 
 LONGEST_TEXT = 16 * 1024
 """Characters of a message or a traceback."""
+LONGEST_INNER = 1024
+"""Characters of the message of an exception inside another, and of a note."""
+MOST_NOTES = 20
 LARGEST_FIELD = 256 * 1024
 """Characters of one stored argument or field."""
 LARGEST_WHOLE = 1024 * 1024
@@ -31,7 +34,10 @@ MOST_EXCEPTIONS = 1_000
 DEEPEST = 20
 """Causes of causes, groups in groups."""
 
+LOST = "durably: its fields could not be stored"
+
 Record = dict[str, Any]
+_ARGS, _CAUSE, _SUPPRESS = (BaseException.__dict__[name] for name in ("args", "__cause__", "__suppress_context__"))
 
 
 def encode_exception(exc: BaseException, codec: Codec = JSON) -> str:
@@ -45,15 +51,15 @@ def encode_exception(exc: BaseException, codec: Codec = JSON) -> str:
             {
                 "class": name_of(type(exc)),
                 "message": message_of(exc),
-                "notes": [f"durably: fields lost, {problem!r:.500}"],
+                "notes": [f"{LOST} ({type(problem).__name__})"],
             }
         )
 
 
-def message_of(exc: BaseException) -> str:
+def message_of(exc: BaseException, longest: int = LONGEST_TEXT) -> str:
     """What `str` gives, or that it raised."""
     try:
-        return clipped(str(exc))
+        return clipped(str(exc), longest)
     except Exception as problem:
         return f"<str() raised {type(problem).__name__}>"
 
@@ -68,10 +74,10 @@ def traceback_of(exc: BaseException) -> str:
         return f"<the traceback could not be formatted: {type(problem).__name__}>"
 
 
-def clipped(text: str) -> str:
-    """A text of at most LONGEST_TEXT characters that can be stored."""
-    if len(text) > LONGEST_TEXT:
-        text = text[: LONGEST_TEXT // 4] + "\n…\n" + text[-(LONGEST_TEXT * 3 // 4 - 3) :]
+def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
+    """A text of at most so many characters that can be stored: of a long one the beginning and, mostly, the end."""
+    if len(text) > longest:
+        text = text[: longest // 4] + "\n…\n" + text[-(longest * 3 // 4 - 3) :]
     return text if is_utf8(text) else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -107,26 +113,32 @@ class _Recorder:
 
     def _record(self, exc: BaseException) -> Record:
         cls = type(exc)
-        record: Record = {"class": name_of(cls), "message": message_of(exc)}
+        record: Record = {
+            "class": name_of(cls),
+            "message": message_of(exc, LONGEST_TEXT if len(self.within) == 1 else LONGEST_INNER),
+        }
         mro = [name_of(base) for base in cls.__mro__[1:-1] if base is not BaseException]
         if cls.__module__ != "builtins":
             record["mro"] = mro
         fields = self._fields(exc)
         notes = fields.pop("__notes__", None)
         if isinstance(exc, BaseExceptionGroup):
+            fields = {name: item for name, item in fields.items() if name not in ("message", "exceptions")}
             record["group"] = [exc.message, self._members(exc)]
         else:
-            record["args"] = [self.pack(item) for item in _args(exc)]
+            record["args"] = [self.pack(item) for item in _ARGS.__get__(exc)]
         errors = line_errors(exc)
         if errors is not None:
             record["errors"] = self.pack(errors)
         if fields:
             record["fields"] = {name: self.pack(item) for name, item in fields.items()}
         if isinstance(notes, list):
-            record["notes"] = [clipped(note) for note in notes if isinstance(note, str)]
-        if exc.__cause__ is not None:
-            record["cause"] = self.nested(exc.__cause__, "the cause")
-        if exc.__suppress_context__:
+            texts = [note for note in notes[:MOST_NOTES] if isinstance(note, str)]
+            record["notes"] = [clipped(note, LONGEST_INNER) for note in texts]
+        cause = _CAUSE.__get__(exc)
+        if cause is not None:
+            record["cause"] = self.nested(cause, "the cause")
+        if _SUPPRESS.__get__(exc):
             record["suppress"] = True
         return record
 
@@ -154,7 +166,8 @@ class _Recorder:
             except Exception:
                 # Not set, which is how it will come back.
                 continue
-            if value is not None and not (isinstance(exc, BaseExceptionGroup) and name in ("message", "exceptions")):
+            # None is how the builtin ones say "not set".
+            if value is not None or slot.__objclass__.__module__ != "builtins":
                 fields[name] = value
         fields.update(object.__getattribute__(exc, "__dict__"))
         return {name: value for name, value in fields.items() if type(name) is str}
@@ -173,25 +186,24 @@ class _Recorder:
         return packed
 
     def _packed(self, value: object) -> object:
-        if isinstance(self.codec, JSONCodec) or isinstance(value, (BaseException, NotStored)):
+        if isinstance(self.codec, JSONCodec) or issubclass(type(value), (BaseException, NotStored)):
             return Writer(self._stand_in, MOST_VALUES).write(value)
         text = self.codec.encode(value)
         self.codec.decode(text)
         return {"$text": text}
 
     def _stand_in(self, value: object, error: Unencodable) -> object:
-        if isinstance(value, NotStored):
-            return _missing(value, error.why)
-        if isinstance(value, BaseException):
+        # Not by isinstance alone: that asks an object for its __class__, and a proxy answers in its own way.
+        if issubclass(type(value), BaseException) and isinstance(value, BaseException):
             if any(value is outer for outer in self.within):
                 return _missing(value, "it contains itself")
             return {"$exception": self.nested(value, "a field")}
         return _missing(value, error.why)
 
 
-def _args(exc: BaseException) -> tuple[object, ...]:
-    args: tuple[object, ...] = BaseException.__dict__["args"].__get__(exc)
-    return args
+@encodes(NotStored)
+def _not_stored(writer: Writer, value: NotStored) -> object:
+    raise Unencodable("it stands for a field of an exception that was not stored")
 
 
 def _missing(value: object, why: str) -> Record:

@@ -15,7 +15,6 @@ from .classes import Kind, bases_of, find_class, kind_of, name_of, place_of_fiel
 from .unencodable import Name, Unencodable, dotted
 from .walk import FINDERS, Encoder, Reader, Writer, decodes
 
-
 _EMPTY: Mapping[str, object] = {}
 
 
@@ -135,8 +134,9 @@ def _dataclass(writer: Writer, value: Any) -> object:
     if beside or shape.slots:
         beside.update(_set_attributes(value, shape.slots))
         kept = {name: item for name, item in beside.items() if name not in shape.remembered}
-        # Attributes that are no fields, such as __post_init__ sets: it is not run again.
-        data["beside"] = {name: writer.write(item, ".{}", Name(name)) for name, item in kept.items()}
+        if kept:
+            # Attributes that are no fields, such as __post_init__ sets: it is not run again.
+            data["beside"] = {name: writer.write(item, ".{}", Name(name)) for name, item in kept.items()}
     return data
 
 

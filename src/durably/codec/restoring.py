@@ -6,6 +6,7 @@ No constructor of a user's is run: the object is made by the builtin base, then 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from .annotations import Place, place_of
@@ -25,12 +26,15 @@ def decode_exception(text: str, codec: Codec = JSON) -> BaseException:
     record = loads(text)
     if type(record) is not dict:
         raise Unencodable("the stored text is malformed: it is no exception's", path="exception")
-    return _Restorer(codec).exception(record)
+    try:
+        return _Restorer(codec).exception(record)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unencodable(f"the stored text is malformed: {error}", path="exception") from error
 
 
 @decodes("$exception")
 def _read_exception(reader: Reader, data: dict[str, Any], place: Place) -> BaseException:
-    return _Restorer(JSON).exception(data["$exception"])
+    return _Restorer(reader.codec or JSON).exception(data["$exception"])
 
 
 @decodes("$missing")
@@ -47,17 +51,19 @@ class _Restorer:
     def exception(self, record: Record) -> BaseException:
         meant = str(record.get("class", "builtins:Exception"))
         names = [meant, *record.get("mro", ())]
-        for name in [*names, "builtins:Exception"]:
+        name, made = next(self._candidates(names, record))
+        self._fill(made, record, meant)
+        if name != meant:
+            self._stand_for(made, record, meant)
+        return made
+
+    def _candidates(self, names: list[str], record: Record) -> Iterator[tuple[str, BaseException]]:
+        for name in names:
             cls = _loaded(name, names)
             made = None if cls is None else self._made(cls, record)
             if made is not None:
-                break
-        else:
-            made = Exception()
-        self._fill(made, record, meant)
-        if _name_differs(type(made), meant):
-            self._stand_for(made, record, meant)
-        return made
+                yield name, made
+        yield "", Exception()
 
     def _made(self, cls: type[BaseException], record: Record) -> BaseException | None:
         """An empty object of the class, None where it can't be made without its constructor."""
@@ -105,7 +111,9 @@ class _Restorer:
         try:
             if type(data) is dict and "$text" in data:
                 return self.codec.decode(data["$text"], returns)
-            return Reader(returns, stand_in, owner).read(data, place)
+            reader = Reader(returns, stand_in, owner)
+            reader.codec = self.codec
+            return reader.read(data, place)
         except Exception as error:
             return stand_in(data, error if isinstance(error, Unencodable) else Unencodable(str(error)))
 
@@ -121,11 +129,6 @@ class _Restorer:
             reads_the_same = False
         if not reads_the_same and not isinstance(exc, BaseExceptionGroup):
             BaseException.__dict__["args"].__set__(exc, (message,))
-
-
-def _name_differs(cls: type, meant: str) -> bool:
-    module, _, qualname = meant.partition(":")
-    return cls.__qualname__ != qualname or (cls.__module__ != module and _loaded(meant, ()) is not cls)
 
 
 def _empty(cls: type[BaseException]) -> BaseException | None:

@@ -6,6 +6,7 @@ from json import JSONDecoder
 from typing import Any, Protocol
 
 from . import models, moments, records, values  # noqa: F401 - each registers its types
+from .annotations import place_of
 from .unencodable import Unencodable
 from .values import LARGEST_INT, dumps, is_utf8
 from .walk import MAX_DEPTH, Reader, Writer
@@ -47,7 +48,7 @@ class JSONCodec:
         if '"$' not in text:
             return data
         try:
-            return Reader(returns).read(data)
+            return Reader(returns).read(data, place_of(returns))
         except Unencodable as error:
             error.path = "result" + error.path
             raise

@@ -14,7 +14,7 @@ from .annotations import Place, at_item, at_key, at_value
 from .unencodable import Unencodable, dotted
 
 MAX_DEPTH = 100
-"""Levels of nesting. Two frames each on the way in and out, so it fits any stack that Python gives by default."""
+"""Levels of nesting. At most five frames each, so it fits the 1,000 that Python gives by default with room for the caller's."""
 
 Encoder = Callable[["Writer", Any], object]
 Decoder = Callable[["Reader", dict[str, Any], Place], object]
@@ -102,7 +102,7 @@ class Writer:
 class Reader:
     """Turns JSON structure back into a value. `returns` is the annotation its classes come from, `owner` names the whole."""
 
-    __slots__ = ("owner", "returns", "stand_in")
+    __slots__ = ("codec", "owner", "returns", "stand_in")
 
     def __init__(
         self,
@@ -113,6 +113,8 @@ class Reader:
         self.returns = returns
         self.stand_in = stand_in
         self.owner = owner
+        self.codec: Any = None
+        """Of the exceptions inside, where it is not the default one."""
 
     def read(self, data: Any, place: Place = (), form: str = "", key: object = None) -> Any:
         """The value of a structure; `place` is what the annotation says of this very position."""
@@ -181,6 +183,8 @@ def _advice(kind: type) -> str:
         if issubclass(kind, base):
             name = base.__name__
             return f"it is a subclass of {name} and would come back as a plain {name}: return {name}(…) of it"
+    if issubclass(kind, BaseException):
+        return "an exception is no result: raise it, or return what you need of it as plain data"
     if hasattr(kind, "__await__"):
         return "it is awaitable, and what it gives is not there yet: await it inside the step and return the result"
     if hasattr(kind, "__next__"):

@@ -1,4 +1,4 @@
-"""Calls to DynamoDB: one client a process, made at first use; throttling and lost answers asked again within the deadline.
+"""Calls to DynamoDB, made ready at first use; throttling and lost answers are asked again within the deadline.
 
 botocore's own retries are off. Its defaults (60 s to connect and to read, seconds of back-off) outlive a Lambda.
 """
@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ...clock import Clock
 from ...errors import StoreError
 from .texts import Item
+from .wire import ClientWire, Failed, Unreachable, Wire, wire_for
 
 if TYPE_CHECKING:
     from boto3.session import Session
-    from botocore.exceptions import ClientError
 
-CONNECT_TIMEOUT_S = 1.0
-READ_TIMEOUT_S = 3.0
 BACKOFF_S, BACKOFF_MAX_S = 0.025, 1.0
 
 SKEW_MIN_S = 2.0
@@ -80,69 +78,59 @@ class Calls:
     def __init__(self, table: str, session: Session | None, client: Any, clock: CorrectedClock) -> None:
         self.table = table
         self._session = session
-        self._given = client
+        self._given = None if client is None else ClientWire(client)
+        self._client = client
         self._clock = clock
         self._lock = threading.Lock()
-        self._own: Any = None
+        self._own: Wire | None = None
         self._process = 0
 
     def call(self, operation: str, *, until: float, **params: Any) -> dict[str, Any]:
         """The operation's answer. Raises Refused when its condition is not met, StoreError when the table can't be used."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-        tries = renewed = 0
+        tries, params = 0, {"TableName": self.table, **params}
+        renewed = False
         while True:
             try:
-                return self._send(operation, params)
-            except ClientError as error:
-                code = error.response.get("Error", {}).get("Code", "")
-                if code == "ConditionalCheckFailedException":
-                    found: Any = error.response.get("Item")
-                    raise Refused(found) from None
-                if code in _EXPIRED and not renewed and self._given is None:
-                    renewed, self._own = 1, None
+                answer, date = self.wire().send(operation, params)
+            except Failed as error:
+                if error.code == "ConditionalCheckFailedException":
+                    raise Refused(error.item) from None
+                if error.code in _EXPIRED and not renewed and self._given is None:
+                    renewed, self._own = True, None
                     continue
                 if not _is_passing(error):
                     raise self._told(operation, error) from error
                 trouble: Exception = error
-            except HTTPClientError as error:
+            except Unreachable as error:
                 trouble = error
-            except BotoCoreError as error:
-                raise self._told(operation, error) from error
+            else:
+                self._clock.learn(date)
+                return answer
             tries += 1
             self._back_off(operation, tries, until, trouble)
 
-    def _send(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        client = self.client()
-        answer: dict[str, Any] = getattr(client, operation)(TableName=self.table, **params)
-        self._clock.learn(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
-        return answer
-
-    def client(self) -> Any:
-        """The client given, or this process's own: sockets must not be shared over a fork."""
+    def wire(self) -> Wire:
+        """Over the client given, or this process's own: sockets must not be shared over a fork. Raises Failed."""
         if self._given is not None:
             return self._given
         with self._lock:
             if self._own is None or self._process != os.getpid():
-                self._own, self._process = self._make_client(), os.getpid()
+                self._own, self._process = wire_for(self.session()), os.getpid()
             return self._own
 
-    def _make_client(self) -> Any:
+    def client(self) -> Any:
+        """The client given, or a new one: for making a table, which is no matter of microseconds."""
+        return self._client or self.session().client("dynamodb")
+
+    def session(self) -> Session:
+        """The session given, or boto3's own. Raises StoreError where boto3 is not installed."""
         try:
             import boto3
-            from botocore.config import Config
         except ImportError as error:
             raise StoreError(
                 "the DynamoDB store needs boto3, which is not installed here: pip install 'durably[dynamodb]'."
             ) from error
-        config = Config(
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            retries={"total_max_attempts": 1},
-            tcp_keepalive=True,
-        )
-        session = self._session or boto3.session.Session()
-        return session.client("dynamodb", config=config)
+        return self._session or boto3.session.Session()
 
     def _back_off(self, operation: str, tries: int, until: float, trouble: Exception) -> None:
         wait = random.random() * min(BACKOFF_MAX_S, BACKOFF_S * 2**tries)
@@ -154,19 +142,16 @@ class Calls:
             ) from trouble
         self._clock.sleep(wait)
 
-    def _told(self, operation: str, error: Exception) -> StoreError:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
-        return StoreError(f"DynamoDB table {self.table!r} can't be used: {_advice(code, operation, error, self.table)}")
+    def _told(self, operation: str, error: Failed) -> StoreError:
+        return StoreError(f"DynamoDB table {self.table!r} can't be used: {_advice(error, operation, self.table)}")
 
 
-def _is_passing(error: ClientError) -> bool:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error.response.get("Error", {}).get("Code", "") in _AGAIN
+def _is_passing(error: Failed) -> bool:
+    return error.status >= 500 or error.code in _AGAIN
 
 
-def _advice(code: str, operation: str, error: Exception, table: str) -> str:
-    told = str(error)
-    action = "dynamodb:" + "".join(word.capitalize() for word in operation.split("_"))
+def _advice(error: Failed, operation: str, table: str) -> str:
+    code, told, action = error.code, str(error), f"dynamodb:{operation}"
     if code == "ResourceNotFoundException":
         return (
             f"there is none of that name in this account and region. Create it (DynamoDBStore({table!r}).create_table() on a "

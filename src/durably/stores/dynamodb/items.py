@@ -12,7 +12,7 @@ from typing import Any
 from ...entries import FORMAT, AttemptRecord, Head, Segment, entries_from_text, entries_to_text
 from ...errors import StoreError
 from ..heads import record_from_list, record_to_list
-from .texts import PART_BYTES, Item, Packed, join, pack, unpack
+from .texts import PART_BYTES, Item, Packed, binary, join, pack, unpack
 
 SHARDS = 8
 """Of the listing index, so that it never limits how fast executions are written."""
@@ -124,12 +124,12 @@ def from_parts(item: Item, name: str, parts: dict[str, bytes], prefix: str) -> s
             f"execution {item['pk']['S']!r} is damaged: a part of {item['sk']['S']!r} is missing from the table. Nothing was "
             "run. Restore the table's items (point-in-time recovery)."
         )
-    return join([bytes(part) for part in found if part is not None], item[f"{name}_packed"]["BOOL"])
+    return join([part for part in found if part is not None], item[f"{name}_packed"]["BOOL"])
 
 
 def segments_from(items: list[Item]) -> list[Segment]:
     """The segments among the items of a generation, in order; parts that no segment points at are a zombie's."""
-    parts = {item["sk"]["S"]: bytes(item["part"]["B"]) for item in items if "part" in item}
+    parts = {item["sk"]["S"]: binary(item["part"]) for item in items if "part" in item}
     return [_segment_from(item, parts) for item in items if "part" not in item]
 
 

@@ -19,7 +19,6 @@ def newest_heads(calls: Calls, limit: int, before: tuple[float, str] | None, unt
     """The newest heads below `before`, as (began, id)."""
     from concurrent.futures import ThreadPoolExecutor
 
-    calls.client()  # made once, not by eight threads at a time
     with ThreadPoolExecutor(items.SHARDS) as pool:
         shards = list(pool.map(lambda shard: _of_shard(calls, shard, limit, before, until), range(items.SHARDS)))
     merged = heapq.merge(*shards, key=lambda head: (head.began, head.id), reverse=True)
@@ -39,7 +38,7 @@ def _of_shard(calls: Calls, shard: int, limit: int, before: tuple[float, str] | 
         params["ExpressionAttributeValues"][":before"] = items.number(before[0])
     heads: list[Head] = []
     while True:
-        answer = calls.call("query", until=until, **params)
+        answer = calls.call("Query", until=until, **params)
         found = [items.head_from(item) for item in answer["Items"]]
         heads += [head for head in found if before is None or (head.began, head.id) < before]
         if len(heads) >= limit or "LastEvaluatedKey" not in answer:

@@ -18,7 +18,7 @@ from . import expressions, items
 from .calls import Calls, CorrectedClock, Refused
 from .listing import newest_heads
 from .table import create_table
-from .texts import Item, pack
+from .texts import Item, binary, pack
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -79,9 +79,9 @@ class DynamoDBStore:
         """See Store.append."""
         parts, item = items.segment_items(segment)
         for part in parts:
-            self._calls.call("put_item", until=until, Item=part)
+            self._calls.call("PutItem", until=until, Item=part)
         try:
-            self._calls.call("put_item", until=until, Item=item, **expressions.IF_ABSENT)
+            self._calls.call("PutItem", until=until, Item=item, **expressions.IF_ABSENT)
         except Refused as refused:
             there = refused.item or self._get(segment.execution, item["sk"]["S"], until)
             return there is not None and there["owner"]["S"] == segment.owner
@@ -138,7 +138,7 @@ class DynamoDBStore:
                 return granted._replace(head=self._whole(granted.head, item or {}, until))
             try:
                 self._calls.call(
-                    "put_item", until=until, Item=self._next_item(granted, item), **expressions.if_unchanged(head)
+                    "PutItem", until=until, Item=self._next_item(granted, item), **expressions.if_unchanged(head)
                 )
             except Refused as refused:
                 item = refused.item
@@ -170,7 +170,7 @@ class DynamoDBStore:
         packed = pack(claim.event or "", beside=0)
         prefix = f"event#{head.generation}#{claim.owner}"
         for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
-            self._calls.call("put_item", until=until, Item=part)
+            self._calls.call("PutItem", until=until, Item=part)
         pointer = items.in_parts("event", packed) | {"event_owner": {"S": claim.owner}}
         try:
             self._update(head.id, expressions.point_at(pointer, claim.owner), until)
@@ -186,7 +186,7 @@ class DynamoDBStore:
             return {"result": packed.attribute()}
         prefix = f"result#{head.generation}#{head.owner}"
         for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
-            self._calls.call("put_item", until=until, Item=part)
+            self._calls.call("PutItem", until=until, Item=part)
         return items.in_parts("result", packed)
 
     def _whole(self, head: Head, item: Item, until: float) -> Head:
@@ -194,23 +194,23 @@ class DynamoDBStore:
         for name, owner in (("event", item.get("event_owner", {}).get("S", "")), ("result", head.owner)):
             if f"{name}_parts" in item:
                 prefix = f"{name}#{head.generation}#{owner}"
-                parts = {part["sk"]["S"]: bytes(part["part"]["B"]) for part in self._query(head.id, prefix, until)}
+                parts = {part["sk"]["S"]: binary(part["part"]) for part in self._query(head.id, prefix, until)}
                 text = items.from_parts(item, name, parts, prefix)
                 head = head._replace(event=text) if name == "event" else head._replace(result=text)
         return head
 
     def _update(self, execution: str, expression: dict[str, Any], until: float) -> dict[str, Any]:
-        return self._calls.call("update_item", until=until, Key=items.key(execution), **expression)
+        return self._calls.call("UpdateItem", until=until, Key=items.key(execution), **expression)
 
     def _get(self, execution: str, sk: str, until: float) -> Item | None:
-        answer = self._calls.call("get_item", until=until, Key=items.key(execution, sk), ConsistentRead=True)
+        answer = self._calls.call("GetItem", until=until, Key=items.key(execution, sk), ConsistentRead=True)
         return answer.get("Item")
 
     def _query(self, execution: str, prefix: str, until: float) -> list[Item]:
         params = expressions.query(execution, prefix)
         found: list[Item] = []
         while True:
-            answer = self._calls.call("query", until=until, **params)
+            answer = self._calls.call("Query", until=until, **params)
             found += answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return found

@@ -3,6 +3,7 @@ item can't hold them (an item is 400 KB at most and a write unit 1 KB: DynamoDB 
 
 from __future__ import annotations
 
+import base64
 import zlib
 from typing import Any, NamedTuple
 
@@ -46,7 +47,13 @@ def unpack(attribute: dict[str, Any]) -> str:
     if "S" in attribute:
         text: str = attribute["S"]
         return text
-    return zlib.decompress(bytes(attribute["B"])).decode()
+    return zlib.decompress(binary(attribute)).decode()
+
+
+def binary(attribute: dict[str, Any]) -> bytes:
+    """The bytes of a binary attribute: as a client decoded them, or still in the protocol's base64."""
+    raw = attribute["B"]
+    return base64.b64decode(raw) if isinstance(raw, str) else bytes(raw)
 
 
 def join(parts: list[bytes], is_compressed: bool) -> str:
