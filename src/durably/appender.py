@@ -7,6 +7,7 @@ group commit (many callers, one write), and a lone caller pays nothing for it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 
 from .entries import Entry
@@ -14,6 +15,12 @@ from .errors import StoreError
 
 SEGMENT_CHARS = 200_000
 """A segment takes entries up to this much text, which stays below DynamoDB's 400 KB item; a larger entry goes alone."""
+
+QUICK = 4.0
+"""A step that takes less than this many appends is quick."""
+
+FIRST_WRITE_S = 0.05
+"""What an append is taken to last before there was one."""
 
 Write = Callable[[int, tuple[Entry, ...]], None]
 """Write one segment at that number. Raises LeaseLost or StoreError."""
@@ -39,6 +46,7 @@ class Appender:
         self._pending = 0
         self._writing = False
         self._broken: Exception | None = None
+        self._write_s = FIRST_WRITE_S
 
     def add(self, entries: Sequence[Entry]) -> int:
         """Queue entries for the next append. Returns the mark at which they are durable."""
@@ -87,6 +95,13 @@ class Appender:
         while self._must_write(mark):
             self._write_next()
 
+    def lets_run_ahead(self, took_s: float) -> bool:
+        """Whether a step was so quick beside an append that waiting for its own would be most of its time.
+
+        A slow step waits: it is dear, a model call perhaps, and a crash must not repeat it for want of a few milliseconds.
+        """
+        return took_s < QUICK * self._write_s
+
     def settle_in_passing(self, mark: int, *, behind: int) -> None:
         """Write until nothing is queued if nobody else is writing; wait only when more than `behind` entries are not durable."""
         with self._changed:
@@ -115,6 +130,7 @@ class Appender:
             batch = self._next_batch()
             number = self._next_number
         broken: Exception | None = None
+        began = time.monotonic()
         try:
             self._write(number, batch)
         except BaseException as error:
@@ -130,6 +146,7 @@ class Appender:
                     self._queue = self._queue[len(batch) :]
                     self._durable += len(batch)
                     self._next_number += 1
+                    self._write_s = time.monotonic() - began
                 self._changed.notify_all()
 
     def _next_batch(self) -> tuple[Entry, ...]:

@@ -13,8 +13,8 @@ from .journal import Frame
 from .options import Options, StepOptions, check_name, make_options
 from .program import Answer
 
-BEHIND = 4
-"""Items a worker may have finished, times the workers, whose append is not acknowledged: what a crash can repeat."""
+BEHIND = 3
+"""Quick items that may be finished, times the workers, before their append is acknowledged: what a crash can repeat."""
 
 NAMED_IN_NOTE = 5
 

@@ -35,10 +35,11 @@ class Call(NamedTuple):
 
 
 class Settle(NamedTuple):
-    """Return when everything up to the mark is durable. The last one of a step in a fan-out may be settled later."""
+    """Return when everything up to the mark is durable. After an outcome, the item of a fan-out may go on before that."""
 
     mark: int
-    last: bool
+    took_s: float | None = None
+    """How long the step took, when the mark is its outcome's."""
 
 
 class Pause(NamedTuple):
@@ -96,7 +97,7 @@ def run_step(attempt: Attempt, frame: Frame, options: Options, returns: object, 
     if not options.repeatable:
         mark = _announce(attempt, frame, options, began, arguments)
         if mark:
-            yield Settle(mark, last=False)
+            yield Settle(mark)
     answer = yield from _tries(attempt, frame, options, ask_first=ask_first)
     if answer.error is not None:
         if attempt.stopped is not None or isinstance(answer.error, STOP_SIGNALS):
@@ -167,13 +168,13 @@ def _succeeded(
         # A repeatable step has no effect to protect, so its failure is like any other.
         answer = _failed(attempt, frame, error, began, permanent=not options.repeatable)
         if not options.repeatable:
-            yield Settle(attempt.appender.release(frame.lanes()), last=True)
+            yield Settle(attempt.appender.release(frame.lanes()))
         return answer
     entry = _outcome("result", attempt, frame, payload, began, arguments)
     if options.repeatable:
         attempt.remember_pending(entry, frame.lane)
     else:
-        yield Settle(attempt.remember(entry), last=True)
+        yield Settle(attempt.remember(entry), entry.ended - entry.began)
     return Answer(shown)
 
 

@@ -183,7 +183,7 @@ def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any]) -> tuple[Any, E
 
 
 def _settle(attempt: Attempt, request: Settle, behind: int) -> None:
-    if not (request.last and behind):
+    if not behind or request.took_s is None or not attempt.appender.lets_run_ahead(request.took_s):
         return attempt.settle(request.mark)
     try:
         attempt.appender.settle_in_passing(request.mark, behind=behind)

@@ -14,7 +14,7 @@ from ..journal import Frame
 from ..options import Options, StepOptions, check_name, make_options
 from ..program import Answer, Call, Pause, Program, Renew, Settle
 from ..steps import begin, mark_stopped
-from .writing import settle, settle_in_passing
+from .writing import settle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,7 +101,7 @@ async def perform(
 ) -> Answer:
     """The step's answer, from the journal or by running it. Stop signals and what is no Exception are raised."""
     try:
-        _join_lines_that_are_over(attempt)
+        _join_lines_that_are_over(attempt, frame.lane)
         known, program = begin(attempt, frame, fn, options, args)
         if program is None:
             return known
@@ -127,10 +127,8 @@ async def _drive(
                 fn = options.recover if request.recover and options.recover is not None else call
                 answer = await _call(attempt, frame, fn)
             elif type(request) is Settle:
-                if request.last and behind:
-                    await settle_in_passing(attempt, request.mark, behind)
-                else:
-                    await settle(attempt, request.mark)
+                quick = request.took_s is not None and attempt.appender.lets_run_ahead(request.took_s)
+                await settle(attempt, request.mark, behind=behind if quick else 0)
             elif type(request) is Pause:
                 await asyncio.sleep(request.seconds)
             elif type(request) is Renew:
@@ -152,13 +150,17 @@ async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any]) -> tuple[
         running.reset(token)
 
 
-def _join_lines_that_are_over(attempt: Attempt) -> None:
-    """What a finished task's steps left is its parent's now, and goes out before the parent's next step."""
-    over = [line for line, task in attempt.lines if task.done()]
-    if over:
-        attempt.lines = [(line, task) for line, task in attempt.lines if not task.done()]
-        for line in reversed(over):
-            attempt.appender.join_lanes((line,), line.parent.lane if line.parent is not None else None)
+def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
+    """What a finished task's steps left is its parent's, and goes out before the parent's next step; not before a sibling's."""
+    over = [(line, task) for line, task in attempt.lines if task.done() and _lane_around(line) is lane]
+    for pair in over:
+        attempt.lines.remove(pair)
+        _join_lines_that_are_over(attempt, pair[0])
+        attempt.appender.join_lanes((pair[0],), lane)
+
+
+def _lane_around(line: Frame) -> Frame | None:
+    return line.parent.lane if line.parent is not None else None
 
 
 async def run_alone(name: str, call: Callable[[], Any]) -> Any:

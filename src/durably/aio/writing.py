@@ -7,17 +7,15 @@ import asyncio
 from ..attempt import Attempt
 
 
-async def settle(attempt: Attempt, mark: int) -> None:
-    """Return when everything up to the mark is durable. A cancelled caller does not cancel the write."""
-    while not attempt.is_durable(mark):
-        await asyncio.shield(_writer(attempt))
+async def settle(attempt: Attempt, mark: int, *, behind: int = 0) -> None:
+    """Return when all but `behind` entries up to the mark are durable, and the rest is being written.
 
-
-async def settle_in_passing(attempt: Attempt, mark: int, behind: int) -> None:
-    """See to it that somebody writes; wait only when more than `behind` entries are not durable."""
+    A cancelled caller does not cancel the write.
+    """
     if not attempt.is_durable(mark):
         _writer(attempt)
-    await settle(attempt, mark - behind)
+    while not attempt.is_durable(mark - behind):
+        await asyncio.shield(_writer(attempt))
 
 
 def _writer(attempt: Attempt) -> asyncio.Task[None]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
 from typing import Literal
+from weakref import WeakValueDictionary
 
 from .annotations import Place, hints_of, is_typed_dict, parts_of, place_of
 from .unencodable import Unencodable
@@ -43,12 +44,20 @@ def name_of(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+def written_name_of(cls: type) -> str:
+    """The name for the store, remembered: a class that was written here exists under that name."""
+    name = name_of(cls)
+    _WRITTEN[name] = cls
+    return name
+
+
 def bases_of(cls: type) -> list[str]:
     """The names of a class's bases that are stored in the same way, nearest first."""
     kind = kind_of(cls)
     return [name_of(base) for base in cls.__mro__[1:] if kind_of(base) == kind and base.__module__ not in _ROOTS]
 
 
+_WRITTEN: WeakValueDictionary[str, type] = WeakValueDictionary()
 _ROOTS = frozenset(("builtins", "typing", "enum", "pydantic.main", "pydantic.root_model"))
 
 
@@ -74,6 +83,9 @@ def find_class(kind: Kind, name: str, bases: Iterable[str], returns: object, pla
 
 def _moved(kind: Kind, name: str, bases: Iterable[str], place: Place) -> type | None:
     """The class that took the place of one that was renamed, or moved to another module."""
+    if name in _WRITTEN:
+        # It exists, so it was not renamed: the annotation is wrong.
+        return None
     candidates = set(_at(place, kind))
     if len(candidates) > 1:
         candidates = {cls for cls in candidates if cls.__qualname__ == name.partition(":")[2]}

@@ -47,13 +47,9 @@ def encode_exception(exc: BaseException, codec: Codec = JSON) -> str:
         return dumps(record)
     except Exception as problem:
         # Whatever it was, the failure itself must reach the journal.
-        return json.dumps(
-            {
-                "class": name_of(type(exc)),
-                "message": message_of(exc),
-                "notes": [f"{LOST} ({type(problem).__name__})"],
-            }
-        )
+        message = message_of(exc)
+        lost = f"{LOST} ({type(problem).__name__})"
+        return json.dumps({"class": name_of(type(exc)), "message": message, "args": [message], "notes": [lost]})
 
 
 def message_of(exc: BaseException, longest: int = LONGEST_TEXT) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .annotations import Place
-from .classes import Kind, bases_of, find_class, kind_of, name_of, place_of_field
+from .classes import Kind, bases_of, find_class, kind_of, place_of_field, written_name_of
 from .unencodable import Name, Unencodable, dotted
 from .walk import FINDERS, Encoder, Reader, Writer, decodes
 
@@ -20,7 +20,7 @@ _EMPTY: Mapping[str, object] = {}
 
 def head(kind: Kind, cls: type) -> dict[str, object]:
     """The beginning of a class's mark."""
-    data: dict[str, object] = {f"${kind}": name_of(cls)}
+    data: dict[str, object] = {f"${kind}": written_name_of(cls)}
     bases = bases_of(cls)
     if bases:
         data["bases"] = bases

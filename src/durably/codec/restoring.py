@@ -118,17 +118,24 @@ class _Restorer:
             return stand_in(data, error if isinstance(error, Unencodable) else Unencodable(str(error)))
 
     def _stand_for(self, exc: BaseException, record: Record, meant: str) -> None:
-        """Say which class was meant, and let `str` read as it did."""
+        """Say which class was meant, and let `str` read as it did, or say how it read."""
         state = object.__getattribute__(exc, "__dict__")
         note = f"durably: {meant.replace(':', '.')} was raised; it is not loaded here, and {dotted(type(exc))} stands for it"
-        state["__notes__"] = [*state.get("__notes__", ()), note]
         message = record.get("message", "")
-        try:
-            reads_the_same = str(exc) == message
-        except Exception:
-            reads_the_same = False
-        if not reads_the_same and not isinstance(exc, BaseExceptionGroup):
-            BaseException.__dict__["args"].__set__(exc, (message,))
+        if not _reads(exc, message):
+            if not isinstance(exc, BaseExceptionGroup):
+                BaseException.__dict__["args"].__set__(exc, (message,))
+            if not _reads(exc, message):
+                note += f". It read: {message}"
+        state["__notes__"] = [*state.get("__notes__", ()), note]
+
+
+def _reads(exc: BaseException, message: str) -> bool:
+    try:
+        return str(exc) == message
+    except Exception:
+        # A user's __str__ on a class that is not quite its own.
+        return False
 
 
 def _empty(cls: type[BaseException]) -> BaseException | None:
