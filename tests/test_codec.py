@@ -81,11 +81,33 @@ def test_a_set_has_one_text_whatever_its_order() -> None:
     assert len(texts) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "NaN", "[1,]", '{"$tuple"', '{"$tuple": 3}', '{"$set": [[]]}', '{"$nope": 1}',
-                                  '{"$dict": [[1]]}', '{"$dict": [[[], 1]]}', '{"$datetime": "soon"}', '{"$decimal": "x"}',
-                                  '{"$bytes": "é"}', '{"$deque": [], "maxlen": "x"}', '{"$defaultdict": [], "factory": "eval"}',
-                                  '{"$dataclass": 3}', '{"$dataclass": "a:B"}', '{"$enum": "a:B", "name": []}', '{"$int": "zz"}',
-                                  '{"$datetime": "2026-01-01T00:00", "zone": "../../etc/passwd"}', '{"$str": 5}', "[" * 100_000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "NaN",
+        "[1,]",
+        '{"$tuple"',
+        '{"$tuple": 3}',
+        '{"$set": [[]]}',
+        '{"$nope": 1}',
+        '{"$dict": [[1]]}',
+        '{"$dict": [[[], 1]]}',
+        '{"$datetime": "soon"}',
+        '{"$decimal": "x"}',
+        '{"$bytes": "é"}',
+        '{"$deque": [], "maxlen": "x"}',
+        '{"$defaultdict": [], "factory": "eval"}',
+        '{"$dataclass": 3}',
+        '{"$dataclass": "a:B"}',
+        '{"$enum": "a:B", "name": []}',
+        '{"$int": "zz"}',
+        '{"$datetime": "2026-01-01T00:00", "zone": "../../etc/passwd"}',
+        '{"$str": 5}',
+        "[" * 100_000,
+    ],
+)
 def test_malformed_text_is_refused_in_words(text: str) -> None:
     with pytest.raises(Unencodable):
         JSON.decode(text)
@@ -94,15 +116,52 @@ def test_malformed_text_is_refused_in_words(text: str) -> None:
 # Values
 
 SCALARS = [
-    None, True, False, 0, -1, 10**300, -(10**5000), 1.5, -0.0, 1e308, 5e-324, float("inf"), float("-inf"), float("nan"),
-    "", "é\u2028\U0001f600", "\ud800", "\ud83d\ude00", "a\udfff$", b"", b"\x00\xff", bytearray(b"ab"), 1j, complex("nan"),
-    date(1, 1, 1), datetime(2026, 1, 2, 3, 4, 5, 6), datetime.max, datetime(2026, 1, 1, tzinfo=UTC),
-    datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN), datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
-    datetime(2026, 1, 1, fold=1), datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, seconds=7, microseconds=3))),
-    time(1, 2), time(1, 2, fold=1), time(1, 2, tzinfo=BERLIN), time(1, 2, tzinfo=UTC),
-    timedelta(days=-3, microseconds=1), timedelta.max, Decimal("1.10"), Decimal("-0"), Decimal("Infinity"), Decimal("1E+50"),
-    UUID(int=7), "$5", "$dict",
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    10**300,
+    -(10**5000),
+    1.5,
+    -0.0,
+    1e308,
+    5e-324,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    "",
+    "é\u2028\U0001f600",
+    "\ud800",
+    "\ud83d\ude00",
+    "a\udfff$",
+    b"",
+    b"\x00\xff",
+    bytearray(b"ab"),
+    1j,
+    complex("nan"),
+    date(1, 1, 1),
+    datetime(2026, 1, 2, 3, 4, 5, 6),
+    datetime.max,
+    datetime(2026, 1, 1, tzinfo=UTC),
+    datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN),
+    datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+    datetime(2026, 1, 1, fold=1),
+    datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, seconds=7, microseconds=3))),
+    time(1, 2),
+    time(1, 2, fold=1),
+    time(1, 2, tzinfo=BERLIN),
+    time(1, 2, tzinfo=UTC),
+    timedelta(days=-3, microseconds=1),
+    timedelta.max,
+    Decimal("1.10"),
+    Decimal("-0"),
+    Decimal("Infinity"),
+    Decimal("1E+50"),
+    UUID(int=7),
+    "$5",
+    "$dict",
+]
 
 
 @pytest.mark.parametrize("value", SCALARS, ids=[f"{type(v).__name__}-{n}" for n, v in enumerate(SCALARS)])
@@ -114,12 +173,25 @@ def test_a_value_comes_back_with_its_value_and_type(value: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        (), (1, (2, [3])), {1, "a", (2, None)}, frozenset({frozenset({1}), frozenset()}), {1: 2, "1": 3, None: 4, (5,): 6},
-        {1.5: True, False: 0}, {"$tuple": [1]}, {"a": 1, "$b": {"$c": [{"$set": []}]}}, OrderedDict(b=1, a=(2,)),
-        Counter("abca"), deque([1, (2,)], maxlen=5), deque(), defaultdict(list, a=[1]), defaultdict(None, {1: 2}),
-        {b"k": {Decimal("1"): {UUID(int=1): date(2020, 1, 1)}}}, {"\ud800": 1}, [[], {}, "", 0, False, None],
+        (),
+        (1, (2, [3])),
+        {1, "a", (2, None)},
+        frozenset({frozenset({1}), frozenset()}),
+        {1: 2, "1": 3, None: 4, (5,): 6},
+        {1.5: True, False: 0},
+        {"$tuple": [1]},
+        {"a": 1, "$b": {"$c": [{"$set": []}]}},
+        OrderedDict(b=1, a=(2,)),
+        Counter("abca"),
+        deque([1, (2,)], maxlen=5),
+        deque(),
+        defaultdict(list, a=[1]),
+        defaultdict(None, {1: 2}),
+        {b"k": {Decimal("1"): {UUID(int=1): date(2020, 1, 1)}}},
+        {"\ud800": 1},
+        [[], {}, "", 0, False, None],
     ],
-)  # fmt: skip
+)
 def test_a_container_comes_back_with_its_items_and_type(value: object) -> None:
     assert the_same(again(value), value)
 

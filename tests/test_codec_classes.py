@@ -19,12 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durably.codec import JSON, Unencodable, returns_of
+from tests.test_codec import again, refused, the_same
 
 T = TypeVar("T")
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-from tests.test_codec import BERLIN, again, refused, the_same
 
 
 class Severity(enum.Enum):
@@ -291,9 +289,37 @@ def test_malformed_fields_of_a_known_class_are_refused() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=6), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["$tuple", "$dict", "$set", "$dataclass", "$enum", "$model", "$namedtuple", "$exception", "$missing", "$float",
-                     "$deque", "fields", "value", "name", "a"]), inner, max_size=3)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "$tuple",
+                        "$dict",
+                        "$set",
+                        "$dataclass",
+                        "$enum",
+                        "$model",
+                        "$namedtuple",
+                        "$exception",
+                        "$missing",
+                        "$float",
+                        "$deque",
+                        "fields",
+                        "value",
+                        "name",
+                        "a",
+                    ]
+                ),
+                inner,
+                max_size=3,
+            )
+        ),
+    )
+)
 def test_no_stored_text_does_more_than_give_a_value_or_be_refused(structure: object) -> None:
     for returns in (None, Review, Severity | Usage | Point):
         try:

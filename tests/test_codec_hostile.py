@@ -111,10 +111,31 @@ def test_another_codec_is_used_for_arguments_and_fields() -> None:
 
 json_like = st.recursive(
     st.none() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["class", "message", "mro", "args", "fields", "group", "cause", "notes", "errors", "$missing", "why", "$exception", "$text"]),
-        inner, max_size=4),
-)  # fmt: skip
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "class",
+                    "message",
+                    "mro",
+                    "args",
+                    "fields",
+                    "group",
+                    "cause",
+                    "notes",
+                    "errors",
+                    "$missing",
+                    "why",
+                    "$exception",
+                    "$text",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None)

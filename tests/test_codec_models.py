@@ -11,13 +11,12 @@ import pydantic
 import pytest
 
 from durably.codec import JSON, Unencodable
+from tests.test_codec import again, refused, the_same
+from tests.test_codec_classes import Finding, Review, Severity, Usage
 
 T = TypeVar("T")
 BERLIN = ZoneInfo("Europe/Berlin")
 
-
-from tests.test_codec import again, refused, the_same
-from tests.test_codec_classes import Finding, Review, Severity, Usage
 
 ran: list[str] = []
 
@@ -39,17 +38,13 @@ class Rich(pydantic.BaseModel):
 
 
 def test_a_model_comes_back_with_extras_private_attributes_and_what_was_set() -> None:
-    rich = Rich(url="http://a.b/c", where="/x", many=["http://d/"], usage=Usage(tokens=1), pair=(1, 2), other={"$a": 1})  # type: ignore[arg-type, call-arg]
+    rich = Rich(url="http://a.b/c", where="/x", many=["http://d/"], usage=Usage(tokens=1), pair=(1, 2), other={"$a": 1})  # type: ignore[arg-type, call-arg, list-item]
     rich._seen.add(5)
     back = again([rich], list[Rich])[0]
     assert back == rich
     assert type(back) is Rich
-    assert (back._seen, back.other, back.model_fields_set, type(back.where)) == (
-        {5},
-        {"$a": 1},
-        rich.model_fields_set,
-        type(rich.where),
-    )
+    assert (back._seen, back.model_extra) == ({5}, {"other": {"$a": 1}})
+    assert (back.model_fields_set, type(back.where)) == (rich.model_fields_set, type(rich.where))
 
 
 def test_a_model_runs_no_validator_on_its_way_back() -> None:

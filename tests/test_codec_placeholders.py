@@ -16,12 +16,41 @@ from durably.errors import NotSerializable
 from tests.test_codec_exceptions import Code, Holder, Quota, again, raised, the_same
 
 TOUCHES: list[Callable[[Any], object]] = [
-    lambda it: it.attribute, lambda it: it(), str, bool, list, len, lambda it: it[0], lambda it: it == 1, lambda it: it != 1,
-    hash, lambda it: it + 1, lambda it: 1 + it, lambda it: 1 in it, lambda it: f"{it}", lambda it: f"{it!s:>5}", int, float,
-    lambda it: it < 1, lambda it: setattr(it, "x", 1), lambda it: isinstance(it, str), lambda it: it.__enter__(), next, dir,
-    lambda it: "%d" % it, pickle.dumps, lambda it: it.__dict__, lambda it: it.__class__, bytes, lambda it: -it, vars, lambda it: {it: 1},
-    lambda it: it["k"], lambda it: it.get("k"), lambda it: Path(it), JSON.encode,
-]  # fmt: skip
+    lambda it: it.attribute,
+    lambda it: it(),
+    str,
+    bool,
+    list,
+    len,
+    lambda it: it[0],
+    lambda it: it == 1,
+    lambda it: it != 1,
+    hash,
+    lambda it: it + 1,
+    lambda it: 1 + it,
+    lambda it: 1 in it,
+    lambda it: f"{it}",
+    lambda it: f"{it!s:>5}",
+    int,
+    float,
+    lambda it: it < 1,
+    lambda it: setattr(it, "x", 1),
+    lambda it: isinstance(it, str),
+    lambda it: it.__enter__(),
+    next,
+    dir,
+    pickle.dumps,
+    lambda it: it.__dict__,
+    lambda it: it.__class__,
+    bytes,
+    lambda it: -it,
+    vars,
+    lambda it: {it: 1},
+    lambda it: it["k"],
+    lambda it: it.get("k"),
+    lambda it: Path(it),
+    JSON.encode,
+]
 
 
 @pytest.mark.parametrize("touch", TOUCHES)
@@ -35,7 +64,7 @@ def test_a_placeholder_says_what_it_was_of_which_field_of_which_exception() -> N
     held = again(Holder(threading.Lock())).held
     assert repr(held) == "<not stored: _thread.lock>"
     text = str(raised(lambda: held.acquire()))
-    for word in ("field 'held'", f"{__name__}.Holder", "_thread.lock", "plain data"):
+    for word in ("field 'held'", "tests.test_codec_exceptions.Holder", "_thread.lock", "plain data"):
         assert word in text
 
 

@@ -12,13 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from durably.codec import JSON, Unencodable
+from tests.test_codec import again, refused
+from tests.test_codec_classes import Circle, Finding, Node, Point, Shape
 
 T = TypeVar("T")
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-from tests.test_codec import again, refused
-from tests.test_codec_classes import Circle, Finding, Node, Point, Shape
 
 
 class Sub(dict[str, int]):
@@ -35,11 +33,22 @@ async def coroutine() -> None:
 
 @pytest.mark.parametrize(
     ("value", "advice"),
-    [(object(), "dataclass"), (Sub(a=1), "subclass of dict"), (Text("x"), "subclass of str"), ((n for n in [1]), "list(…)"),
-     (threading.Lock(), "plain data"), (range(3), "plain data"), (Path("x"), "plain data"), (len, "plain data"), (int, "plain data"),
-     (ValueError("x"), "raise it"), (sys, "plain data"), (iter([]), "list(…)")],
+    [
+        (object(), "dataclass"),
+        (Sub(a=1), "subclass of dict"),
+        (Text("x"), "subclass of str"),
+        ((n for n in [1]), "list(…)"),
+        (threading.Lock(), "plain data"),
+        (range(3), "plain data"),
+        (Path("x"), "plain data"),
+        (len, "plain data"),
+        (int, "plain data"),
+        (ValueError("x"), "raise it"),
+        (sys, "plain data"),
+        (iter([]), "list(…)"),
+    ],
     ids=lambda value: type(value).__name__,
-)  # fmt: skip
+)
 def test_what_has_no_exact_form_is_refused_with_path_type_and_advice(value: object, advice: str) -> None:
     error = refused({"items": [0, Point(1, value)]}, dict[str, list[int | Point]])  # type: ignore[arg-type]
     assert error.path == "result['items'][1].y"
@@ -105,7 +114,7 @@ def test_a_field_that_raises_when_read_is_named() -> None:
 def test_a_missing_annotation_says_what_to_do() -> None:
     error = refused({"items": [Finding("p", 1)]})
     assert error.path == "result['items'][0]"
-    assert error.type_name == f"{__name__}.Finding"
+    assert error.type_name == "tests.test_codec_classes.Finding"
     assert "annotate the function's return type" in error.why
     assert "returns=" in str(error)
 
@@ -116,3 +125,18 @@ def test_a_class_of_the_same_name_elsewhere_is_not_looked_up() -> None:
         JSON.decode(text)
     with pytest.raises(Unencodable, match="Circle"):
         JSON.decode(text, Circle | Shape | None)
+
+
+class Meta(type):
+    def __getattr__(cls, name: str) -> Any:
+        raise RuntimeError("no " + name)
+
+
+class OfMeta(metaclass=Meta):
+    pass
+
+
+def test_a_class_that_raises_when_it_is_asked_is_refused_like_any_other() -> None:
+    error = refused([OfMeta()])
+    assert error.path == "result[0]"
+    assert "reading it raised RuntimeError" in error.why

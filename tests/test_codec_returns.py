@@ -10,12 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from durably.codec import returns_of
+from tests.test_codec_classes import Review, Usage
 
 T = TypeVar("T")
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-from tests.test_codec_classes import Review, Usage
 
 
 async def coroutine() -> None:
@@ -71,13 +69,27 @@ class Endless:
 @pytest.mark.parametrize(
     ("fn", "expected"),
     [
-        (annotated, Review), (unresolvable, Review), (nowhere, None), (lambda: 1, None), (functools.partial(annotated, 1), Review),
-        (decorate(decorate(annotated)), Review), (functools.lru_cache(annotated), Review), (Service().fetch, list[Review]),
-        (Service.build, Service), (Service.still, Review), (Service(), Usage), (Review, Review), (len, None), (dict, dict),
-        (functools.partial(functools.partial(Service().fetch)), list[Review]), (None, None), (3, None),
-        (print, None), (coroutine, type(None)),
+        (annotated, Review),
+        (unresolvable, Review),
+        (nowhere, None),
+        (lambda: 1, None),
+        (functools.partial(annotated, 1), Review),
+        (decorate(decorate(annotated)), Review),
+        (functools.lru_cache(annotated), Review),
+        (Service().fetch, list[Review]),
+        (Service.build, Service),
+        (Service.still, Review),
+        (Service(), Usage),
+        (Review, Review),
+        (len, None),
+        (dict, dict),
+        (functools.partial(functools.partial(Service().fetch)), list[Review]),
+        (None, None),
+        (3, None),
+        (print, None),
+        (coroutine, type(None)),
     ],
-)  # fmt: skip
+)
 def test_the_return_annotation_is_found_through_wrappers(fn: Any, expected: object) -> None:
     assert returns_of(fn) == expected
     assert returns_of(fn) == expected

@@ -114,12 +114,19 @@ class Attempt:
         return self.lease is not None and self.lease.has_run_out()
 
     def renew(self) -> None:
-        """Renew the lease now. Raises LeaseLost, or StoreError when the store did not answer; both stop the attempt."""
+        """Renew the lease now. Raises LeaseLost, or StoreError when the store never answered; both stop the attempt."""
         assert self.lease is not None
-        try:
-            held = self.lease.renew(self.until())
-        except StoreError as error:
-            raise self.stop(error) from error
+        until, pause_s = self.until(), 0.1
+        while True:
+            try:
+                held = self.lease.renew(until)
+                break
+            except StoreError as error:
+                # Failed is not refused: the lease may still be ours, so ask again while there is time.
+                if self.clock.monotonic() + pause_s >= until:
+                    raise self.stop(error) from error
+            self.clock.sleep(pause_s)
+            pause_s = min(1.0, pause_s * 2)
         if not held:
             raise self.stop(LeaseLost(self.head.id, self.head.attempt))
 

@@ -98,6 +98,9 @@ class _Restorer:
             state["__notes__"] = list(record["notes"])
         if record.get("cause"):
             BaseException.__dict__["__cause__"].__set__(exc, self.exception(record["cause"]))
+        if hasattr(cls, "__getattr__"):
+            # urllib's HTTPError hands every unknown name to its file, now a placeholder, and printing asks for __notes__.
+            state.setdefault("__notes__", [])
         BaseException.__dict__["__suppress_context__"].__set__(exc, bool(record.get("suppress")))
 
     def unpack(self, data: Any, owner: str, place: Place = (), returns: object = None) -> Any:

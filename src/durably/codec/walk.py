@@ -73,12 +73,16 @@ class Writer:
                 raise Unencodable(f"it contains itself, or is nested more than {MAX_DEPTH} levels deep: flatten it")
             kind = type(value)
             return (ENCODERS.get(kind) or encoder_of(kind))(self, value)
-        except Unencodable as error:
-            error.type_name = error.type_name or dotted(type(value))
+        except (TooLarge, RecursionError):
+            raise
+        except Exception as error:
+            # Reading a value can run its class's code, which can raise anything.
+            refusal = error if isinstance(error, Unencodable) else Unencodable(f"reading it raised {_told(error)}")
+            refusal.type_name = refusal.type_name or dotted(type(value))
             if self.stand_in is None:
-                error.under(form, key)
-                raise
-            return self.stand_in(value, error)
+                refusal.under(form, key)
+                raise refusal from (error.__cause__ if refusal is error else error)
+            return self.stand_in(value, refusal)
         finally:
             self.depth -= 1
 
@@ -176,6 +180,13 @@ def _marked(reader: Reader, mark: str, data: dict[str, Any], place: Place) -> ob
         return decoder(reader, data, place)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unencodable(f"the stored text is malformed at {mark!r}: {error}") from error
+
+
+def _told(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:200]
+    except Exception:
+        return type(error).__name__
 
 
 def _advice(kind: type) -> str:
