@@ -146,7 +146,8 @@ class _Crew:
         threads: list[threading.Thread] = []
         try:
             # Quick items are often done before the next thread is up: then it is not started.
-            while len(threads) < workers and self._next + len(threads) < len(self._tasks) and not self._closed:
+            most = min(workers, len(self._tasks))
+            while len(threads) < most and self._next < len(self._tasks) and not self._closed:
                 threads.append(threading.Thread(target=self.work, name="durably-fan-out", daemon=True))
                 threads[-1].start()
             for thread in threads:
