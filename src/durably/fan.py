@@ -13,7 +13,7 @@ from .journal import Frame
 from .options import Options, StepOptions, check_name, make_options
 from .program import Answer
 
-BEHIND = 4
+BEHIND = 5
 """Quick items that may be finished, times the workers, before their append is acknowledged: what a crash can repeat."""
 
 NAMED_IN_NOTE = 5
