@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import functools
 import json
 import typing
 from dataclasses import dataclass, field
@@ -145,6 +143,14 @@ def test_a_subclass_that_is_not_loaded_never_comes_back_as_its_base() -> None:
         JSON.decode(text, Shape)
 
 
+def test_the_only_class_at_a_place_does_not_take_a_lost_subclass_of_its_own() -> None:
+    text = JSON.encode(Finding("p", 1)).replace(":Finding", ":Special")
+    lost = text.replace('"fields"', f'"bases":["{__name__}:Finding"],"fields"')
+    assert JSON.decode(text, Finding) == Finding("p", 1)
+    with pytest.raises(Unencodable, match="Special"):
+        JSON.decode(lost, Finding)
+
+
 def test_a_renamed_class_is_the_only_one_of_its_kind_at_its_place() -> None:
     text = JSON.encode({"a": [Finding("p", 1)]}).replace(f"{__name__}:Finding", "old.place:Remark")
     assert JSON.decode(text, dict[str, list[Finding | None]]) == {"a": [Finding("p", 1)]}
@@ -196,56 +202,6 @@ def test_a_renamed_member_is_found_by_its_value() -> None:
     assert JSON.decode(text, Severity) is Severity.HIGH
     with pytest.raises(Unencodable, match="no member 'GONE'"):
         JSON.decode(JSON.encode(Severity.HIGH).replace("HIGH", "GONE").replace('"high"', '"gone"'), Severity)
-
-
-ran: list[str] = []
-
-
-@dataclass
-class Guarded:
-    seed: dataclasses.InitVar[int]
-    name: str = field(kw_only=True)
-    total: int = field(init=False)
-
-    def __post_init__(self, seed: int) -> None:
-        ran.append(self.name)
-        self.total = seed * 2
-        self.beside = (seed,)
-
-    @functools.cached_property
-    def shouted(self) -> str:
-        return self.name.upper()
-
-
-def test_no_constructor_runs_and_no_attribute_is_lost() -> None:
-    guarded = Guarded(4, name="g")
-    assert guarded.shouted == "G"
-    ran.clear()
-    back = again(guarded, Guarded)
-    assert (ran, back.total, back.beside) == ([], 8, (4,))
-    assert "shouted" not in vars(back)
-
-
-class WithSlot:
-    __slots__ = ("hidden",)
-
-
-@dataclass(slots=True)
-class Slotted(WithSlot):
-    x: int
-
-
-def test_a_slot_that_is_no_field_comes_back_too() -> None:
-    slotted = Slotted(1)
-    slotted.hidden = "here"  # type: ignore[attr-defined]  # a slot of its base
-    assert again(slotted, Slotted).hidden == "here"
-    assert not hasattr(again(Slotted(1), Slotted), "hidden")
-
-
-def test_a_field_that_was_never_set_stays_unset() -> None:
-    slotted = Slotted(1)
-    del slotted.x
-    assert not hasattr(again(slotted, Slotted), "x")
 
 
 @dataclass

@@ -86,6 +86,11 @@ class NotSerializable(DurablyError):
         self.type_name = type_name
         self.why = why
 
+    def for_good(self) -> NotSerializable:
+        """The same, of a step whose effect has happened: it is the step's outcome, and never taken back."""
+        kept = "The effect has happened, so this is the step's outcome for good and it is not run again."
+        return NotSerializable(self.what, self.path, self.type_name, f"{self.why.rstrip('.')}. {kept}")
+
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""
         kind = f" ({self.type_name})" if self.type_name else ""

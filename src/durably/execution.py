@@ -82,7 +82,11 @@ def open_execution(plan: Plan) -> Opened:
     head = claimed.head
     if claimed.standing == "finished":
         return Opened(plan, head, None)
-    segments = _journal_so_far(plan, claimed)
+    try:
+        segments = _journal_so_far(plan, claimed)
+    except BaseException as error:
+        _give_back(plan, claimed, error)
+        raise
     attempt = Attempt(
         plan.store, head, segments, codec=plan.codec, lease=lease, remaining=plan.remaining, reserve_s=reserve_s
     )
@@ -237,6 +241,15 @@ def _journal_so_far(plan: Plan, claimed: Claimed) -> list[Segment]:
         fence = _fence(plan, head, len(segments) + 1)
         if plan.store.append(fence, until=plan.until()):
             return [*segments, fence]
+
+
+def _give_back(plan: Plan, claimed: Claimed, error: BaseException) -> None:
+    """Release a lease under which nothing was run. Its fence may be on its way, or still be missing: the next one fences."""
+    ending = Ending("waiting", _how(error), unsettled=claimed.standing != "resumed")
+    try:
+        plan.store.end(plan.id, claimed.head.owner, ending, until=plan.until())
+    except StoreError as trouble:
+        log.warning("could not release the lease of %s, it is left to run out: %s", plan.id, trouble)
 
 
 def _fence(plan: Plan, head: Head, number: int) -> Segment:

@@ -166,6 +166,8 @@ def _succeeded(
         payload, shown = encode_result(attempt.codec, value, returns, what)
     except NotSerializable as error:
         # A repeatable step has no effect to protect, so its failure is like any other.
+        if not options.repeatable:
+            error = error.for_good()
         answer = _failed(attempt, frame, error, began, permanent=not options.repeatable)
         if not options.repeatable:
             yield Settle(attempt.appender.release(frame.lanes()))

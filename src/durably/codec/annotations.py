@@ -60,7 +60,9 @@ def _returns_of(fn: Any) -> object:
 def _says_what_it_returns(fn: Any) -> bool:
     """Whether a wrapper has a return annotation of its own, not one that `wraps` copied."""
     own = _raw_annotations(fn)
-    return "return" in own and own["return"] != _raw_annotations(fn.__wrapped__).get("return")
+    if own.get("return", Any) in (Any, "Any", "typing.Any"):
+        return False
+    return bool(own["return"] != _raw_annotations(fn.__wrapped__).get("return"))
 
 
 def _cached_return(fn: Any) -> object:

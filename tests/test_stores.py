@@ -1,0 +1,323 @@
+"""The store contract over memory, SQLite, and DynamoDB on two servers; then what only one kind of store has to promise."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durably import DynamoDBStore, MemoryStore, SQLiteStore, StoreError
+from durably.stores.protocol import Store
+
+from .clocks import FakeClock
+from .servers import client, session
+
+pytest.register_assert_rewrite("tests.contract")
+
+from .contract import (  # noqa: E402  (after the line that lets pytest explain its assertions)
+    DAY_S,
+    UNTIL,
+    Open,
+    StoreContract,
+    append,
+    claim,
+    end,
+    in_a_fork,
+    load,
+    noise,
+    read,
+)
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def open_store(self) -> Open:
+        opened: list[MemoryStore] = []
+
+        def again(clock: FakeClock) -> Store:
+            opened.append(opened[0] if opened else MemoryStore(clock=clock))
+            return opened[0]
+
+        return again
+
+    @pytest.fixture
+    def open_listing(self, open_store: Open) -> Open:
+        return open_store
+
+    @pytest.fixture
+    def shared_store(self) -> Store:
+        pytest.skip("memory is not shared with a child")
+
+    @pytest.fixture
+    def newer_format(self) -> Callable[[MemoryStore, str], None]:
+        def write(store: MemoryStore, id: str) -> None:
+            store._heads[id] = store._heads[id]._replace(format=99)
+
+        return write
+
+
+class TestSQLiteStore(StoreContract):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Open:
+        return lambda clock: SQLiteStore(tmp_path / "folder" / "durably.db", clock=clock)
+
+    @pytest.fixture
+    def open_listing(self, open_store: Open) -> Open:
+        return open_store
+
+    @pytest.fixture
+    def shared_store(self, open_store: Open, clock: FakeClock) -> Store:
+        return open_store(clock)
+
+    @pytest.fixture
+    def newer_format(self) -> Callable[[SQLiteStore, str], None]:
+        def write(store: SQLiteStore, id: str) -> None:
+            with sqlite3.connect(store.path) as database:
+                database.execute("UPDATE executions SET head = json_set(head, '$.format', 99) WHERE id = ?", (id,))
+            database.close()
+
+        return write
+
+    def test_what_a_child_wrote_outlives_the_parents_exit(self, open_store: Open, id: str) -> None:
+        """SQLite's lock on the file belongs to the parent: a child that believes to have it writes into a deleted WAL."""
+        to_parent, to_child = os.pipe(), os.pipe()
+
+        def parent() -> bool:
+            store = open_store(FakeClock())
+            head = claim(store, id, "a").head
+            child = os.fork()
+            if child == 0:
+                append(store, head, 1)
+                os.write(to_parent[1], b".")
+                os.read(to_child[0], 1)
+                os._exit(0 if append(store, head, 2) else 1)
+            os.read(to_parent[0], 1)
+            store._connection.close()  # as at the parent's exit
+            os.write(to_child[1], b".")
+            return os.waitpid(child, 0)[1] == 0
+
+        assert in_a_fork(parent)
+        store = open_store(FakeClock())
+        assert [one.number for one in load(store, read(store, id))] == [1, 2]
+
+    def test_a_database_that_stays_locked_is_a_store_error_in_time(self, open_store: Open, id: str) -> None:
+        store = open_store(FakeClock())
+        head = claim(store, id, "a").head
+        rival = sqlite3.connect(store.path, isolation_level=None)
+        rival.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for work in (lambda until: append_until(store, head, until), lambda until: store.renew(id, "a", 1, until=until)):
+            with pytest.raises(StoreError, match="locked"):
+                work(store.clock.monotonic() + 0.3)
+        assert time.monotonic() - began < 1.5
+        rival.execute("COMMIT")
+        rival.close()
+        assert append(store, head, 1)
+
+    def test_a_far_deadline_waits_for_a_rivals_write(self, open_store: Open, id: str) -> None:
+        store = open_store(FakeClock())
+        head = claim(store, id, "a").head
+        rival = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+        rival.execute("BEGIN IMMEDIATE")
+        from threading import Timer
+
+        Timer(0.2, lambda: rival.execute("COMMIT")).start()
+        assert append_until(store, head, 1e12)
+        rival.close()
+
+    @pytest.mark.parametrize("trouble", ["a folder", "no folder can be made", "no database"])
+    def test_a_path_that_cannot_be_a_database_is_told_at_the_claim(self, tmp_path: Path, trouble: str) -> None:
+        path = tmp_path / "here"
+        if trouble == "a folder":
+            path.mkdir()
+        else:
+            path.write_text("this is a text, and long enough not to be taken for an empty database " * 20)
+        store = SQLiteStore(path / "below" if trouble == "no folder can be made" else path)
+        with pytest.raises(StoreError, match="here"):
+            claim(store, "x", "a")
+
+
+class DynamoDBContract(StoreContract):
+    server = ""
+
+    @pytest.fixture
+    def endpoint(self, request: pytest.FixtureRequest) -> str:
+        name: str = request.getfixturevalue(self.server)
+        return name
+
+    @pytest.fixture
+    def table(self, endpoint: str) -> str:
+        return shared_table(endpoint)
+
+    def opened(self, endpoint: str, table: str, clock: FakeClock) -> DynamoDBStore:
+        return DynamoDBStore(table, session=SessionAt(endpoint), clock=clock)
+
+    @pytest.fixture
+    def open_store(self, endpoint: str, table: str) -> Open:
+        return lambda clock: with_known_clock(self.opened(endpoint, table, clock))
+
+    @pytest.fixture
+    def open_listing(self, endpoint: str) -> Iterator[Open]:
+        table = new_table(endpoint)
+        yield lambda clock: with_known_clock(self.opened(endpoint, table, clock))
+        client(endpoint).delete_table(TableName=table)
+
+    @pytest.fixture
+    def shared_store(self, open_store: Open, clock: FakeClock) -> Store:
+        return open_store(clock)
+
+    @pytest.fixture
+    def items_of(self, endpoint: str, table: str) -> Callable[[str], dict[str, dict[str, Any]]]:
+        """The items of an execution by sort key, as they lie in the table."""
+
+        def items(id: str) -> dict[str, dict[str, Any]]:
+            found = client(endpoint).query(
+                TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": id}}
+            )
+            return {item["sk"]["S"]: item for item in found["Items"]}
+
+        return items
+
+    @pytest.fixture
+    def newer_format(self, endpoint: str, table: str) -> Callable[[Store, str], None]:
+        def write(store: Store, id: str) -> None:
+            client(endpoint).update_item(
+                TableName=table,
+                Key={"pk": {"S": id}, "sk": {"S": "head"}},
+                UpdateExpression="SET v = :v",
+                ExpressionAttributeValues={":v": {"N": "99"}},
+            )
+
+        return write
+
+    @pytest.mark.parametrize("message", ["x" * 400, "é" * 400, "🙂" * 400, '"\\' * 200, "\x00\n" * 200])
+    @pytest.mark.parametrize("text", [20, 1_500, 2_000])
+    def test_the_head_stays_below_4_kilobytes_after_twenty_attempts(
+        self, store: Store, items_of: Any, message: str, text: int
+    ) -> None:
+        id = f"code-reviewer-production/{uuid.uuid4()}"
+        event = noise(text * 3 // 4)
+        for number in range(20):
+            owner = uuid.uuid4().hex[:16]
+            claim(store, id, owner, event=event, request_id=str(uuid.uuid4()), source="the envelope's detail.metadata.id")
+            if number == 19:
+                end(store, id, owner, "completed", message, result=noise(text * 3 // 4, 2))
+            else:
+                end(store, id, owner, "waiting", message)
+        assert item_size(items_of(id)["head"]) < 4096
+        assert (read(store, id).event, read(store, id).result) == (event, noise(text * 3 // 4, 2))
+
+    def test_every_item_expires_and_segments_a_week_after_their_head(self, store: Store, items_of: Any, id: str) -> None:
+        from durably import execution
+
+        with execution(id, store=store) as ex:
+            from durably import step
+
+            step("small", lambda: 1)
+            step("large", noise, 500_000)
+            ex.result = noise(500_000)
+        items = items_of(f"execution/{id}")
+        head = int(items.pop("head")["expires_at"]["N"])
+        assert len(items) >= 5
+        assert {int(item["expires_at"]["N"]) - head for item in items.values()} <= set(
+            range(int(7 * DAY_S) - 2, int(7 * DAY_S) + 2)
+        )
+
+    def test_a_damaged_large_segment_is_refused(self, store: Store, endpoint: str, table: str, items_of: Any, id: str) -> None:
+        head = claim(store, id, "a").head
+        append(store, head, 1, *load_entry(noise(800_000)))
+        part = min(sk for sk in items_of(id) if sk.endswith("#0001"))
+        client(endpoint).delete_item(TableName=table, Key={"pk": {"S": id}, "sk": {"S": part}})
+        with pytest.raises(StoreError, match="damaged"):
+            load(store, head)
+
+    def test_a_missing_table_is_told_at_the_claim(self, endpoint: str, clock: FakeClock) -> None:
+        with pytest.raises(StoreError, match="create_table"):
+            claim(self.opened(endpoint, "no-such-table", clock), "x", "a")
+
+
+class TestDynamoDBLocal(DynamoDBContract):
+    server = "dynamodb_local"
+
+
+class TestMinistack(DynamoDBContract):
+    server = "ministack"
+
+
+class TestDynamoDBLocalOverTheUsersClient(DynamoDBContract):
+    """The same over a boto3 client that the user made."""
+
+    server = "dynamodb_local"
+
+    def opened(self, endpoint: str, table: str, clock: FakeClock) -> DynamoDBStore:
+        return DynamoDBStore(table, client=client(endpoint), clock=clock)
+
+
+def append_until(store: Store, head: Any, until: float) -> bool:
+    from .contract import segment
+
+    return store.append(segment(head, 1), until=until)
+
+
+def load_entry(payload: str) -> tuple[Any, ...]:
+    from .contract import entry_of
+
+    return (entry_of("s", payload),)
+
+
+@functools.cache
+def shared_table(endpoint: str) -> str:
+    """One table for all tests of this process."""
+    return new_table(endpoint)
+
+
+def new_table(endpoint: str) -> str:
+    name = f"stores-{uuid.uuid4().hex[:8]}"
+    DynamoDBStore(name, client=client(endpoint)).create_table()
+    return name
+
+
+def with_known_clock(store: DynamoDBStore) -> DynamoDBStore:
+    """Let the store compare clocks before the test moves its own."""
+    store.read("nothing", until=UNTIL)
+    return store
+
+
+class SessionAt:
+    """boto3's session, all of whose clients talk to one endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._session = session()._session
+
+    def client(self, service: str, **options: Any) -> Any:
+        return session().client(service, endpoint_url=self._endpoint, **options)
+
+    def get_credentials(self) -> Any:
+        return session().get_credentials()
+
+
+def item_size(item: dict[str, dict[str, Any]]) -> int:
+    """An item's size as DynamoDB counts it: names and values in UTF-8, three bytes a list or map and one an element."""
+    return sum(len(name.encode()) + value_size(value) for name, value in item.items())
+
+
+def value_size(value: dict[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "B":
+        return len(content)
+    if kind == "N":
+        return 1 + (len(content.lstrip("-").replace(".", "")) + 1) // 2
+    if kind == "L":
+        return 3 + sum(1 + value_size(one) for one in content)
+    return len(json.dumps(content))
