@@ -213,9 +213,13 @@ def attempt(store: Watched) -> Attempt:
     """`attempt(body, event_id="evt-1", context=None, **options)`: deliver the event to `@durable(**options)` of `body`."""
 
     def deliver(body: Callable[[], Any], *, event_id: str = "evt-1", context: Any = None, **options: Any) -> Any:
-        @durable(id=lambda event, context: event["id"], **{"store": store, "name": "reviewer"} | options)
-        def handler(event: dict[str, Any], context: Any) -> Any:
-            return body()
+        # Decorated as if outside Lambda: which other functions this test process decorated is no matter of the test's.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+
+            @durable(id=lambda event, context: event["id"], **{"store": store, "name": "reviewer"} | options)
+            def handler(event: dict[str, Any], context: Any) -> Any:
+                return body()
 
         return handler({"id": event_id}, context)
 
@@ -257,5 +261,3 @@ class Other:
         if self.error is not None:
             raise self.error
         return self.outcome
-
-

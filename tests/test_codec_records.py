@@ -6,15 +6,11 @@ import dataclasses
 import functools
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from durably.codec import JSON, Unencodable
 from tests.test_codec import again
-
-BERLIN = ZoneInfo("Europe/Berlin")
-
 
 ran: list[str] = []
 

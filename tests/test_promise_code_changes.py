@@ -99,13 +99,16 @@ def test_the_items_of_a_fan_out_may_change_and_move(attempt: Attempt, log: Log) 
 def test_options_of_a_step_may_change_between_attempts(attempt: Attempt, log: Log) -> None:
     with pytest.raises(Boom):
         attempt(lambda: (step("a", log.of("a", 1), repeatable=True), step("b", log.of("b", 2)), log.fails()))
-    assert attempt(
-        lambda: [step("b", log.of("b"), repeatable=True), step("a", log.of("a"), at_most_once=True)]
-    ) == [2, 1]
+    assert attempt(lambda: [step("b", log.of("b"), repeatable=True), step("a", log.of("a"), at_most_once=True)]) == [
+        2,
+        1,
+    ]
     assert log == ["a", "b", "fail"]
 
 
-def test_a_name_used_twice_raises_at_once_and_says_how_to_name_the_two(attempt: Attempt, log: Log, store: Watched) -> None:
+def test_a_name_used_twice_raises_at_once_and_says_how_to_name_the_two(
+    attempt: Attempt, log: Log, store: Watched
+) -> None:
     def body() -> None:
         step("comment", log.of("first"))
         step("comment", log.of("second"))

@@ -94,7 +94,9 @@ def test_recover_finds_what_an_attempt_did_before_it_died(attempt: Attempt, kill
     assert world.looked == 1
 
 
-def test_what_recover_found_is_the_outcome_for_ever(attempt: Attempt, killed: Kill, world: World, store: Watched) -> None:
+def test_what_recover_found_is_the_outcome_for_ever(
+    attempt: Attempt, killed: Kill, world: World, store: Watched
+) -> None:
     world.dies_after = True
     killed(lambda: step("post", world.post, recover=world.find))
 
@@ -154,7 +156,9 @@ def test_a_failing_recover_is_a_failed_attempt_and_no_outcome(
     assert world.comments == ["comment"]
 
 
-def test_a_failing_recover_that_is_swallowed_is_no_history(attempt: Attempt, killed: Kill, world: World, store: Watched) -> None:
+def test_a_failing_recover_that_is_swallowed_is_no_history(
+    attempt: Attempt, killed: Kill, world: World, store: Watched
+) -> None:
     """It says nothing about the step, so the attempt can't go on as if it did."""
     world.dies_after = True
     killed(lambda: step("post", world.post, recover=world.find))
@@ -184,7 +188,9 @@ def test_a_failing_recover_of_a_retried_step_is_not_taken_for_the_steps_failure(
         raise Boom
 
     with pytest.raises(Boom):
-        attempt(lambda: step("post", world.post, recover=broken, retry=Retry(3, on=ValueError, delay=timedelta(seconds=1))))
+        attempt(
+            lambda: step("post", world.post, recover=broken, retry=Retry(3, on=ValueError, delay=timedelta(seconds=1)))
+        )
     assert world.comments == ["comment"]
     assert ("error", "post") not in store.lines()
 
@@ -218,7 +224,9 @@ def test_an_at_most_once_step_that_was_cut_off_raises_instead_of_running_again(
     assert world.comments == ["comment"]
 
 
-def test_an_at_most_once_step_that_was_never_begun_runs(attempt: Attempt, killed: Kill, world: World, store: Watched) -> None:
+def test_an_at_most_once_step_that_was_never_begun_runs(
+    attempt: Attempt, killed: Kill, world: World, store: Watched
+) -> None:
     def body() -> str:
         return step("post", world.post, at_most_once=True)
 
@@ -241,6 +249,37 @@ def test_an_at_most_once_step_that_failed_is_not_run_again(attempt: Attempt) -> 
     with pytest.raises(StepInterrupted):
         attempt(lambda: step("post", post, at_most_once=True))
     assert ran == [1]
+
+
+def test_an_at_most_once_step_inside_a_retried_step_is_not_run_again(attempt: Attempt) -> None:
+    ran: list[int] = []
+
+    def post() -> None:
+        ran.append(1)
+        raise OSError
+
+    with pytest.raises(StepInterrupted):
+        attempt(
+            lambda: step(
+                "outer",
+                lambda: step("post", post, at_most_once=True),
+                retry=Retry(3, on=OSError, delay=timedelta(seconds=1)),
+            )
+        )
+    assert ran == [1]
+
+
+def test_at_most_once_with_retry_is_refused_or_runs_once(attempt: Attempt) -> None:
+    """A further try would be a second run: at most once means once."""
+    ran: list[int] = []
+
+    def post() -> None:
+        ran.append(1)
+        raise OSError
+
+    with pytest.raises((OSError, StepInterrupted, TypeError, ValueError)):
+        attempt(lambda: step("post", post, at_most_once=True, retry=Retry(3, on=OSError, delay=timedelta(seconds=1))))
+    assert len(ran) <= 1
 
 
 def test_a_caught_interruption_lets_the_handler_go_on(attempt: Attempt, killed: Kill, world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -175,6 +176,28 @@ def test_out_of_time_is_no_outcome_and_sticks(attempt: Attempt, store: Watched, 
     assert store.head().status == "waiting"
 
 
+def test_after_a_stop_signal_a_recorded_step_raises_it_too(attempt: Attempt, clock: FakeClock) -> None:
+    raised: list[str] = []
+
+    def first() -> None:
+        step("recorded", lambda: 1)
+        raise Boom
+
+    def body() -> None:
+        clock.advance(9.5)
+        for name in ("new", "recorded"):
+            try:
+                step(name, lambda: 1)
+            except OutOfTime as error:
+                raised.append(error.step)
+
+    with pytest.raises(Boom):
+        attempt(first)
+    with pytest.raises(OutOfTime):
+        attempt(body, context=Context(10, clock))
+    assert raised == ["new", "new"]
+
+
 def test_a_swallowed_out_of_time_discards_the_handlers_result(attempt: Attempt, clock: FakeClock) -> None:
     def body() -> str:
         step("a", spend(clock, 9.5))
@@ -294,6 +317,7 @@ def test_a_retry_cut_short_is_no_history_though_swallowed(attempt: Attempt, cloc
 
     with pytest.raises(OutOfTime):
         attempt(lambda: body(flaky), context=Context(10, clock))
+    assert clock.slept == [], "a pause that would end after the deadline is not begun"
     assert attempt(lambda: body(lambda: "well"), context=Context(10, clock)) == "well"
 
 
@@ -362,7 +386,7 @@ def test_an_odd_retry_after_is_no_crash(attempt: Attempt, clock: FakeClock) -> N
             return "done"
 
         retry = Retry(3, on=OSError, delay=timedelta(seconds=1))
-        assert attempt(lambda flaky=flaky: step("a", flaky, retry=retry), event_id=f"e{number}") == "done"
+        assert attempt(functools.partial(step, "a", flaky, retry=retry), event_id=f"e{number}") == "done"
 
 
 def test_retry_takes_a_predicate_and_classes(attempt: Attempt, clock: FakeClock) -> None:
@@ -535,6 +559,16 @@ def test_a_store_error_at_the_end_leaves_the_result_to_the_next_attempt(
     clock.advance(60)
     assert attempt(body) == "done"
     assert ran == ["a"]
+
+
+def test_a_store_error_at_an_end_that_took_effect_does_not_open_what_is_finished(
+    attempt: Attempt, store: Watched
+) -> None:
+    store.when("end").after(raising(StoreError("no answer")))
+    with pytest.raises(StoreError):
+        attempt(lambda: "done")
+    assert store.head().status == "completed"
+    assert attempt(lambda: "never") == "done"
 
 
 def test_a_store_error_while_releasing_does_not_hide_the_handlers_own_exception(

@@ -684,7 +684,9 @@ def test_an_oserror_comes_back_with_its_errno(attempt: Attempt) -> None:
 
 
 def test_builtin_failures_come_back_as_themselves(attempt: Attempt) -> None:
-    for number, error in enumerate([KeyError("k"), ValueError(1, [2]), ZeroDivisionError(), UnicodeDecodeError("utf-8", b"x", 0, 1, "bad")]):
+    for number, error in enumerate(
+        [KeyError("k"), ValueError(1, [2]), ZeroDivisionError(), UnicodeDecodeError("utf-8", b"x", 0, 1, "bad")]
+    ):
         back = replayed(lambda body, n=number: attempt(body, event_id=f"e{n}"), error)
         assert type(back) is type(error)
         assert back.args == error.args
@@ -695,7 +697,10 @@ def test_a_boto3_client_error_comes_back_as_client_error_and_says_which_was_mean
     from botocore.exceptions import ClientError
 
     _, boto_client = table
-    response = {"Error": {"Code": "ResourceNotFoundException", "Message": "gone"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    response = {
+        "Error": {"Code": "ResourceNotFoundException", "Message": "gone"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
     raised = boto_client.exceptions.ResourceNotFoundException(response, "GetItem")
     assert isinstance(raised, ClientError)
     back = replayed(attempt, raised)
@@ -744,7 +749,11 @@ def test_a_field_that_cannot_be_stored_is_a_placeholder_that_raises_when_touched
     connection = back.connection  # type: ignore[attr-defined]
     with pytest.raises(Exception, match="connection") as caught:
         connection.acquire()
-    assert not isinstance(caught.value, AttributeError) or "placeholder" in str(caught.value) or "stored" in str(caught.value)
+    assert (
+        not isinstance(caught.value, AttributeError)
+        or "placeholder" in str(caught.value)
+        or "stored" in str(caught.value)
+    )
 
 
 def test_notes_of_a_failure_come_back(attempt: Attempt) -> None:

@@ -128,7 +128,8 @@ def test_a_fatal_that_the_handler_catches_is_a_failure_like_any_other(attempt: A
         try:
             step("charge", refuse)
         except CardRefused as refused:
-            answer = step("invoice", lambda: f"invoiced instead: {refused.code}")
+            code = refused.code
+            answer = step("invoice", lambda: f"invoiced instead: {code}")
         if ran == ["refuse"]:
             ran.append("fail")
             raise Boom

@@ -132,6 +132,7 @@ def test_a_value_that_holds_itself_is_refused(attempt: Attempt) -> None:
         attempt(lambda: step("give", lambda: loop))
 
 
+@pytest.mark.parametrize("open_store", ["memory", "dynamodb"], indirect=True)
 def test_a_result_of_30_mb_that_does_not_compress_names_step_and_size(attempt: Attempt, store: Watched) -> None:
     ran: list[int] = []
 
@@ -157,7 +158,7 @@ def test_a_30_mb_result_of_the_handler_says_so_and_keeps_the_steps(attempt: Atte
         step("pay", lambda: ran.append(1))
         return os.urandom(size).hex()
 
-    with pytest.raises(NotSerializable, match="handler.*17,.*10,485,760"):
+    with pytest.raises(NotSerializable, match=r"handler.*17,.*10,485,760"):
         attempt(lambda: body(15_000_000))
     assert store.head().status == "waiting"
     assert len(attempt(lambda: body(10))) == 20

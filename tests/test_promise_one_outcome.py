@@ -468,6 +468,20 @@ def test_a_decorated_function_takes_its_own_name(attempt: Attempt, store: Watche
     assert [name for _, name in store.lines()] == ["fetch", "thread/a.py:9", "thread/b.py:3"]
 
 
+def test_of_two_recorded_outcomes_the_first_is_the_outcome(attempt: Attempt, store: Watched) -> None:
+    """No attempt writes a second one; should one ever stand there, the first was shown to the world."""
+    with pytest.raises(Boom):
+        attempt(lambda: (step("a", lambda: "first"), step("b", lambda: "second"), raise_boom()))
+    first, second = (argument for name, argument in store.calls if name == "append")
+    entry = second.entries[0]._replace(step="a")
+    assert store.inner.append(first._replace(number=3, entries=(entry,)), until=1e12)
+    assert attempt(lambda: step("a", lambda: "third")) == "first"
+
+
+def raise_boom() -> None:
+    raise Boom
+
+
 def test_a_kill_at_any_store_call_ends_in_the_same_result(
     attempt: Attempt, store: Watched, clock: Any, effects: Effects
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from durably import ExecutionInProgress, LeaseLost, Retry, StoreError, durable, execution, once, step
 from durably.clock import SYSTEM
+from durably.entries import Ending
 
 from .clocks import Context, FakeClock
 from .stores_for_tests import Attempt, Other, Watched, raising
@@ -104,9 +105,7 @@ def test_a_waiting_duplicate_takes_over_when_the_holder_is_dead(
     assert set(clock.slept) == {1.0}
 
 
-def test_a_waiting_duplicate_gives_up_when_its_wait_is_over(
-    attempt: Attempt, store: Watched, clock: FakeClock
-) -> None:
+def test_a_waiting_duplicate_gives_up_when_its_wait_is_over(attempt: Attempt, store: Watched, clock: FakeClock) -> None:
     with pytest.raises(BaseException):
         attempt(store.die)
     store.revive()
@@ -243,6 +242,7 @@ def test_the_heartbeat_is_joined_when_the_handler_raises(open_store: Open) -> No
     assert store.count("renew") == renewals
 
 
+@pytest.mark.parametrize("open_store", ["sqlite"], indirect=True)
 def test_a_heartbeat_never_renews_beyond_the_deadline_and_two_seconds(open_store: Open) -> None:
     store = open_store(SYSTEM)
     reach: list[float] = []
@@ -289,6 +289,17 @@ def test_a_heartbeat_that_failed_is_tried_again(open_store: Open) -> None:
 
     assert handler({}, None) == "done"
     assert store.count("renew") >= 2
+
+
+def test_a_renewal_that_failed_before_a_step_is_tried_again(attempt: Attempt, store: Watched, clock: FakeClock) -> None:
+    def body() -> str:
+        step("a", lambda: 1)
+        clock.advance(45)
+        store.when("renew").before(raising(StoreError("no answer")))
+        return step("b", lambda: "done")
+
+    assert attempt(body) == "done"
+    assert store.count("renew") == 2
 
 
 def test_an_overtaken_attempt_begins_no_step_and_changes_nothing(
@@ -413,6 +424,24 @@ def test_a_refused_heartbeat_makes_the_next_step_raise(open_store: Open) -> None
     assert ran == ["a"]
     assert store.head().status == "completed"
     assert handler({"who": "later"}, None) == "successor"
+
+
+@pytest.mark.parametrize("open_store", ["memory", "sqlite"], indirect=True)
+def test_a_lease_taken_away_early_is_learnt_from_the_heartbeat_before_the_next_effect(open_store: Open) -> None:
+    """By its own clock the lease still runs: only the refused renewal tells (an operator's cancel does this)."""
+    store = open_store(SYSTEM)
+    ran: list[str] = []
+
+    @durable(store=store, name="cancelled", id=lambda event, context: "1", lease=timedelta(seconds=0.6))
+    def handler(event: Any, context: Any) -> None:
+        head = store.head()
+        assert store.inner.end(head.id, head.owner, Ending("cancelled", "by hand"), until=1e12)
+        time.sleep(0.4)
+        step("a", lambda: ran.append("effect"))
+
+    with pytest.raises(LeaseLost):
+        handler({}, None)
+    assert ran == []
 
 
 def test_eight_deliveries_at_once_run_the_effects_once(attempt: Attempt, store: Watched) -> None:

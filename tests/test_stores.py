@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 
-from durably import DynamoDBStore, MemoryStore, SQLiteStore, StoreError
+from durably import DynamoDBStore, MemoryStore, SQLiteStore, StoreError, execution, step
+from durably.entries import Head
 from durably.stores.protocol import Store
 
 from .clocks import FakeClock
-from .servers import client, session
+from .servers import client
 
 pytest.register_assert_rewrite("tests.contract")
 
 from .contract import (  # noqa: E402  (after the line that lets pytest explain its assertions)
     DAY_S,
+    KEPT,
     UNTIL,
     Open,
+    SessionAt,
     StoreContract,
     append,
     claim,
     end,
+    entry_of,
     in_a_fork,
+    item_size,
     load,
+    new_table,
     noise,
     read,
+    segment,
+    shared_table,
+    with_known_clock,
 )
 
 
@@ -100,6 +108,7 @@ class TestSQLiteStore(StoreContract):
                 os.read(to_child[0], 1)
                 os._exit(0 if append(store, head, 2) else 1)
             os.read(to_parent[0], 1)
+            store.read(id, until=UNTIL)
             store._connection.close()  # as at the parent's exit
             os.write(to_child[1], b".")
             return os.waitpid(child, 0)[1] == 0
@@ -114,7 +123,10 @@ class TestSQLiteStore(StoreContract):
         rival = sqlite3.connect(store.path, isolation_level=None)
         rival.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        for work in (lambda until: append_until(store, head, until), lambda until: store.renew(id, "a", 1, until=until)):
+        for work in (
+            lambda until: append_until(store, head, until),
+            lambda until: store.renew(id, "a", 1, until=until),
+        ):
             with pytest.raises(StoreError, match="locked"):
                 work(store.clock.monotonic() + 0.3)
         assert time.monotonic() - began < 1.5
@@ -127,8 +139,6 @@ class TestSQLiteStore(StoreContract):
         head = claim(store, id, "a").head
         rival = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
         rival.execute("BEGIN IMMEDIATE")
-        from threading import Timer
-
         Timer(0.2, lambda: rival.execute("COMMIT")).start()
         assert append_until(store, head, 1e12)
         rival.close()
@@ -198,8 +208,8 @@ class DynamoDBContract(StoreContract):
 
         return write
 
-    @pytest.mark.parametrize("message", ["x" * 400, "é" * 400, "🙂" * 400, '"\\' * 200, "\x00\n" * 200])
-    @pytest.mark.parametrize("text", [20, 1_500, 2_000])
+    @pytest.mark.parametrize("message", ["x" * 400, "🙂" * 400, "\x00\n" * 200], ids=["plain", "emoji", "control"])
+    @pytest.mark.parametrize("text", [20, 2_000])
     def test_the_head_stays_below_4_kilobytes_after_twenty_attempts(
         self, store: Store, items_of: Any, message: str, text: int
     ) -> None:
@@ -207,7 +217,9 @@ class DynamoDBContract(StoreContract):
         event = noise(text * 3 // 4)
         for number in range(20):
             owner = uuid.uuid4().hex[:16]
-            claim(store, id, owner, event=event, request_id=str(uuid.uuid4()), source="the envelope's detail.metadata.id")
+            claim(
+                store, id, owner, event=event, request_id=str(uuid.uuid4()), source="the envelope's detail.metadata.id"
+            )
             if number == 19:
                 end(store, id, owner, "completed", message, result=noise(text * 3 // 4, 2))
             else:
@@ -215,12 +227,10 @@ class DynamoDBContract(StoreContract):
         assert item_size(items_of(id)["head"]) < 4096
         assert (read(store, id).event, read(store, id).result) == (event, noise(text * 3 // 4, 2))
 
-    def test_every_item_expires_and_segments_a_week_after_their_head(self, store: Store, items_of: Any, id: str) -> None:
-        from durably import execution
-
+    def test_every_item_expires_and_segments_a_week_after_their_head(
+        self, store: Store, items_of: Any, id: str
+    ) -> None:
         with execution(id, store=store) as ex:
-            from durably import step
-
             step("small", lambda: 1)
             step("large", noise, 500_000)
             ex.result = noise(500_000)
@@ -231,17 +241,20 @@ class DynamoDBContract(StoreContract):
             range(int(7 * DAY_S) - 2, int(7 * DAY_S) + 2)
         )
 
-    def test_a_damaged_large_segment_is_refused(self, store: Store, endpoint: str, table: str, items_of: Any, id: str) -> None:
+    def test_a_damaged_large_segment_is_refused(
+        self, store: Store, endpoint: str, table: str, items_of: Any, id: str
+    ) -> None:
         head = claim(store, id, "a").head
-        append(store, head, 1, *load_entry(noise(800_000)))
+        append(store, head, 1, entry_of("s", noise(800_000)))
         part = min(sk for sk in items_of(id) if sk.endswith("#0001"))
         client(endpoint).delete_item(TableName=table, Key={"pk": {"S": id}, "sk": {"S": part}})
         with pytest.raises(StoreError, match="damaged"):
             load(store, head)
 
     def test_a_missing_table_is_told_at_the_claim(self, endpoint: str, clock: FakeClock) -> None:
+        KEPT.append(self.opened(endpoint, "no-such-table", clock))
         with pytest.raises(StoreError, match="create_table"):
-            claim(self.opened(endpoint, "no-such-table", clock), "x", "a")
+            claim(KEPT[-1], "x", "a")
 
 
 class TestDynamoDBLocal(DynamoDBContract):
@@ -250,74 +263,35 @@ class TestDynamoDBLocal(DynamoDBContract):
 
 class TestMinistack(DynamoDBContract):
     server = "ministack"
+    largest = 900_000
 
 
-class TestDynamoDBLocalOverTheUsersClient(DynamoDBContract):
-    """The same over a boto3 client that the user made."""
+class TestDynamoDBLocalOverTheUsersClient:
+    """The same over a boto3 client that the user made: what differs is how answers and bytes come back."""
 
-    server = "dynamodb_local"
+    @pytest.fixture
+    def store(self, dynamodb_local: str) -> DynamoDBStore:
+        clock = FakeClock()
+        return with_known_clock(DynamoDBStore(shared_table(dynamodb_local), client=client(dynamodb_local), clock=clock))
 
-    def opened(self, endpoint: str, table: str, clock: FakeClock) -> DynamoDBStore:
-        return DynamoDBStore(table, client=client(endpoint), clock=clock)
+    def test_a_whole_story_with_large_texts(self, store: DynamoDBStore) -> None:
+        id, event, result = uuid.uuid4().hex, noise(2000), noise(600_000)
+        head = claim(store, id, "a", event=event).head
+        assert claim(store, id, "b").standing == "held"
+        assert append(store, head, 1, entry_of("s", result))
+        assert append(store, head, 1, entry_of("s", result))
+        assert not append(store, head, 1, owner="b")
+        assert append(store, head, 2, entry_of("t", '"' + "ab" * 2000 + '"'))
+        assert store.renew(id, "a", 30.0, until=UNTIL)
+        assert [one.entries[0].payload for one in load(store, head)] == [result, '"' + "ab" * 2000 + '"']
+        assert end(store, id, "a", "completed", result=result)
+        assert claim(store, id, "c").head.result == result
+        assert read(store, id).event == event
+
+    def test_a_missing_table_is_told_at_the_claim(self, dynamodb_local: str) -> None:
+        with pytest.raises(StoreError, match="create_table"):
+            claim(DynamoDBStore("no-such-table", client=client(dynamodb_local)), "x", "a")
 
 
-def append_until(store: Store, head: Any, until: float) -> bool:
-    from .contract import segment
-
+def append_until(store: Store, head: Head, until: float) -> bool:
     return store.append(segment(head, 1), until=until)
-
-
-def load_entry(payload: str) -> tuple[Any, ...]:
-    from .contract import entry_of
-
-    return (entry_of("s", payload),)
-
-
-@functools.cache
-def shared_table(endpoint: str) -> str:
-    """One table for all tests of this process."""
-    return new_table(endpoint)
-
-
-def new_table(endpoint: str) -> str:
-    name = f"stores-{uuid.uuid4().hex[:8]}"
-    DynamoDBStore(name, client=client(endpoint)).create_table()
-    return name
-
-
-def with_known_clock(store: DynamoDBStore) -> DynamoDBStore:
-    """Let the store compare clocks before the test moves its own."""
-    store.read("nothing", until=UNTIL)
-    return store
-
-
-class SessionAt:
-    """boto3's session, all of whose clients talk to one endpoint."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-        self._session = session()._session
-
-    def client(self, service: str, **options: Any) -> Any:
-        return session().client(service, endpoint_url=self._endpoint, **options)
-
-    def get_credentials(self) -> Any:
-        return session().get_credentials()
-
-
-def item_size(item: dict[str, dict[str, Any]]) -> int:
-    """An item's size as DynamoDB counts it: names and values in UTF-8, three bytes a list or map and one an element."""
-    return sum(len(name.encode()) + value_size(value) for name, value in item.items())
-
-
-def value_size(value: dict[str, Any]) -> int:
-    ((kind, content),) = value.items()
-    if kind == "S":
-        return len(content.encode())
-    if kind == "B":
-        return len(content)
-    if kind == "N":
-        return 1 + (len(content.lstrip("-").replace(".", "")) + 1) // 2
-    if kind == "L":
-        return 3 + sum(1 + value_size(one) for one in content)
-    return len(json.dumps(content))

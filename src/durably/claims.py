@@ -12,8 +12,8 @@ from .errors import DurablyError, StoreError
 ATTEMPTS_KEPT = 6
 """Of the last attempts a head keeps this many, which holds it under 4 KB."""
 
-HOW_MAX = 100
-"""Characters of an attempt's ending kept in the head."""
+HOW_MAX = 80
+"""Bytes of an attempt's ending kept in the head; the journal's error entry has it whole."""
 
 
 def standing(head: Head | None, claim: Claim, now: float) -> Standing:
@@ -104,8 +104,17 @@ def ended(head: Head, ending: Ending, now: float) -> Head:
         status=ending.status,
         lease_until=0.0,
         updated=now,
-        attempts=(*earlier, last._replace(ended=now, how=ending.how[:HOW_MAX])),
+        attempts=(*earlier, last._replace(ended=now, how=short(ending.how))),
         unsettled=ending.unsettled,
         result=ending.result,
         expires_at=expires_at,
     )
+
+
+def short(how: str) -> str:
+    """An attempt's ending cut to HOW_MAX bytes, without the characters that JSON would write as several."""
+    line = " ".join(how.translate(_PLAIN).split())
+    return line.encode("utf-8", "replace")[:HOW_MAX].decode("utf-8", "ignore")
+
+
+_PLAIN = {ord('"'): "'", ord("\\"): "/"} | dict.fromkeys((*range(32), 127), " ")

@@ -20,8 +20,9 @@ _PARTIAL = """
 
     @durable
     def process(record, context): ...     # one execution a record
+"""
 
-and set FunctionResponseTypes to ReportBatchItemFailures on the event source mapping."""
+_MAPPING = "\nand set FunctionResponseTypes to ReportBatchItemFailures on the event source mapping.\n"
 
 _WHOLE = """
     def handler(event, context):          # a plain handler
@@ -56,9 +57,11 @@ def refuse_batch(event: object, records: Sequence[object]) -> NoReturn:
     item = _pipe_item(event, source) or _ITEMS.get(source)
     code = _WHOLE if item is None else _PARTIAL
     shown = code.format(records=_loop_over(event), item=item, stop=_stop(records[0], source))
+    if code is _PARTIAL and not isinstance(event, list):
+        shown += _MAPPING
     raise NoIdentity(
         f"A batch of {len(records)} {kind} records is not one execution: its retry may bring other records together. "
-        f"Run each record as its own:\n{shown}\n",
+        f"Run each record as its own:\n{shown}",
         ("an event with one record",),
     )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,10 @@ from ..errors import StoreError
 from .heads import head_from_text, head_to_text
 
 T = TypeVar("T")
+
+WAIT_MAX_MS = 60_000
+_open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+_closed_for_fork: list[SQLiteStore] = []
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -41,7 +47,7 @@ class SQLiteStore:
         self.clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._process = 0
+        _open_stores.add(self)
 
     def claim(self, claim: Claim, *, until: float) -> Claimed:
         """See Store.claim."""
@@ -104,9 +110,13 @@ class SQLiteStore:
     def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
         """See Store.newest."""
         query = "SELECT head FROM executions WHERE (began, id) < (?, ?) ORDER BY began DESC, id DESC"
-        rows = self._with_connection(lambda db: db.execute(query, before or (9e99, "")).fetchmany(limit), until)
-        heads = [head_from_text(text, None, None)._replace(attempts=()) for (text,) in rows]
-        return [head for head in heads if not claims.is_expired(head, self.clock.now())]
+
+        def work(connection: sqlite3.Connection) -> list[Head]:
+            found = (head_from_text(text, None, None) for (text,) in connection.execute(query, before or (9e99, "")))
+            now = self.clock.now()
+            return list(islice((head for head in found if not claims.is_expired(head, now)), limit))
+
+        return [head._replace(attempts=()) for head in self._with_connection(work, until)]
 
     def _change(self, execution: str, owner: str, change: Callable[[Head, float], Head], until: float) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
@@ -144,19 +154,18 @@ class SQLiteStore:
         with self._lock, self._said_as_store_error():
             connection = self._connect()
             # SQLite waits by itself for another process's write to end; at least a little, also when time is short.
-            wait_ms = max(100, int((until - self.clock.monotonic()) * 1000))
+            wait_ms = min(WAIT_MAX_MS, max(100, int((until - self.clock.monotonic()) * 1000)))
             connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
             return work(connection)
 
     def _connect(self) -> sqlite3.Connection:
-        # A connection must not cross a fork (https://www.sqlite.org/howtocorrupt.html), so it is made per process.
-        if self._connection is None or self._process != os.getpid():
+        if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_TABLES)
-            self._connection, self._process = connection, os.getpid()
+            self._connection = connection
         return self._connection
 
     @contextmanager
@@ -168,3 +177,23 @@ class SQLiteStore:
                 f"the SQLite store {str(self.path)!r} can't be used: {error}. Check that its folder can be written, that the "
                 "disk has room and that it is a SQLite file; another store is set by DURABLY_STORE, e.g. sqlite:///path."
             ) from error
+
+
+def _close_before_fork() -> None:
+    """No connection crosses a fork: a child would take its parent's locks on the file for its own
+    (https://www.sqlite.org/howtocorrupt.html, section 2.6). Both open it again at their next call."""
+    _closed_for_fork[:] = list(_open_stores)
+    for store in _closed_for_fork:
+        store._lock.acquire()
+        if store._connection is not None:
+            store._connection.close()
+            store._connection = None
+
+
+def _go_on_after_fork() -> None:
+    while _closed_for_fork:
+        _closed_for_fork.pop()._lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_before_fork, after_in_parent=_go_on_after_fork, after_in_child=_go_on_after_fork)

@@ -44,7 +44,7 @@ def ttl(expires_at: float | None) -> Item:
 
 def record_attribute(record: AttemptRecord) -> dict[str, str]:
     """One attempt. Its number is told by its place in the list: the claim that adds it does not know it yet."""
-    return {"S": json.dumps(record_to_list(record)[1:], separators=(",", ":"))}
+    return {"S": json.dumps(record_to_list(record)[1:], separators=(",", ":"), ensure_ascii=False)}
 
 
 def head_item(head: Head) -> Item:

@@ -15,17 +15,19 @@ PROJECTED = ("status", "function", "attempt", "updated", "generation", "expires_
 """The head fields the index has. Renewing a lease touches none of them, so it costs the index nothing."""
 
 
-def newest_heads(calls: Calls, limit: int, before: tuple[float, str] | None, until: float) -> list[Head]:
-    """The newest heads below `before`, as (began, id)."""
+def newest_heads(calls: Calls, limit: int, before: tuple[float, str] | None, now: float, until: float) -> list[Head]:
+    """The newest heads below `before`, as (began, id), that have not expired."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(items.SHARDS) as pool:
-        shards = list(pool.map(lambda shard: _of_shard(calls, shard, limit, before, until), range(items.SHARDS)))
+        shards = list(pool.map(lambda shard: _of_shard(calls, shard, limit, before, now, until), range(items.SHARDS)))
     merged = heapq.merge(*shards, key=lambda head: (head.began, head.id), reverse=True)
     return list(islice(merged, limit))
 
 
-def _of_shard(calls: Calls, shard: int, limit: int, before: tuple[float, str] | None, until: float) -> list[Head]:
+def _of_shard(
+    calls: Calls, shard: int, limit: int, before: tuple[float, str] | None, now: float, until: float
+) -> list[Head]:
     params: dict[str, Any] = {
         "IndexName": INDEX,
         "KeyConditionExpression": "#shard = :shard" + (" AND #began <= :before" if before else ""),
@@ -40,7 +42,8 @@ def _of_shard(calls: Calls, shard: int, limit: int, before: tuple[float, str] | 
     while True:
         answer = calls.call("Query", until=until, **params)
         found = [items.head_from(item) for item in answer["Items"]]
-        heads += [head for head in found if before is None or (head.began, head.id) < before]
+        below = [head for head in found if before is None or (head.began, head.id) < before]
+        heads += [head for head in below if head.expires_at is None or head.expires_at > now]
         if len(heads) >= limit or "LastEvaluatedKey" not in answer:
             return sorted(heads, key=lambda head: (head.began, head.id), reverse=True)
         params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

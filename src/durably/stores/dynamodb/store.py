@@ -18,7 +18,7 @@ from . import expressions, items
 from .calls import Calls, CorrectedClock, Refused
 from .listing import newest_heads
 from .table import create_table
-from .texts import Item, binary, pack
+from .texts import Item, Packed, binary, pack
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -56,18 +56,19 @@ class DynamoDBStore:
         event = None if claim.event is None else pack(claim.event, beside=1024)
         inline = event if event is not None and len(event.raw) <= INLINE_BYTES else None
         try:
-            old = self._update(claim.id, expressions.claim(claim, now, inline), until).get("Attributes")
+            there = self._update(claim.id, expressions.claim(claim, now, inline), until).get("Attributes")
         except Refused as refused:
-            claimed = self._judge(claim, refused.item, until)
+            claimed, there = self._judge(claim, refused.item, inline, until)
         else:
-            claimed = _granted(items.head_from(old) if old else None, claim, now)
-            if old and claimed.standing == "taken over" and not clock_was_known:
-                claimed = self._hand_back_if_early(claimed, items.head_from(old), claim, until)
+            claimed = _granted(items.head_from(there) if there else None, claim, now)
+            if there and claimed.standing == "taken over" and not clock_was_known:
+                claimed = self._hand_back_if_early(claimed, items.head_from(there), claim, until)
         if claimed.standing in ("held", "finished"):
             return claimed
         size = len(inline.raw) if inline is not None else 0
         self._held[claim.owner] = (claimed.head, size)
-        if event is not None and inline is None and claimed.head.event is None:
+        has_event = claimed.standing != "new" and not {"event", "event_parts"}.isdisjoint(there or ())
+        if event is not None and inline is None and not has_event:
             self._keep_event(claimed.head, claim, until)
         return claimed
 
@@ -121,37 +122,31 @@ class DynamoDBStore:
 
     def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
         """See Store.newest. One Query a shard, at the same time, merged."""
-        heads = newest_heads(self._calls, limit, before, until)
-        return [head for head in heads if not claims.is_expired(head, self.clock.now())]
+        return newest_heads(self._calls, limit, before, self.clock.now(), until)
 
-    def _judge(self, claim: Claim, item: Item | None, until: float) -> Claimed:
-        """What a refused claim comes to: held, finished, our own after all, or to be claimed against this very head."""
+    def _judge(self, claim: Claim, item: Item | None, event: Packed | None, until: float) -> tuple[Claimed, Item]:
+        """What a refused claim comes to: held, finished, our own after all, or to be claimed against this very head.
+
+        With it the head's item as it was before.
+        """
         while True:
             item = item or self._get(claim.id, "head", until)
             now = round(self.clock.now(), 3)
             head = None if item is None else items.head_from(item)
             if head is not None and head.owner == claim.owner:
                 # Our claim took effect and its answer was lost. Whether the last lease was released is lost with it.
-                return Claimed("new" if head.attempt == 1 else "taken over", head)
+                return Claimed("new" if head.attempt == 1 else "taken over", head), item or {}
             granted = _granted(head, claim, now)
             if granted.standing in ("held", "finished"):
-                return granted._replace(head=self._whole(granted.head, item or {}, until))
+                return granted._replace(head=self._whole(granted.head, item or {}, until)), item or {}
             try:
                 self._calls.call(
-                    "PutItem", until=until, Item=self._next_item(granted, item), **expressions.if_unchanged(head)
+                    "PutItem", until=until, Item=_next_item(granted, item, event), **expressions.if_unchanged(head)
                 )
             except Refused as refused:
                 item = refused.item
                 continue
-            return granted
-
-    def _next_item(self, granted: Claimed, item: Item | None) -> Item:
-        kept: Item = (
-            {}
-            if granted.standing == "new" or item is None
-            else {name: value for name, value in item.items() if name.startswith("event")}
-        )
-        return items.head_item(granted.head) | kept
+            return granted, item or {}
 
     def _hand_back_if_early(self, claimed: Claimed, old: Head, claim: Claim, until: float) -> Claimed:
         """Our clock, now known to be ahead, saw a lease run out that still runs: give it back to its holder."""
@@ -226,3 +221,10 @@ def _granted(old: Head | None, claim: Claim, now: float) -> Claimed:
 
 def _later(expires_at: float | None) -> float | None:
     return None if expires_at is None else expires_at + SEGMENT_GRACE_S
+
+
+def _next_item(granted: Claimed, item: Item | None, event: Packed | None) -> Item:
+    """The head's item after a claim that replaces it: with the event it had, or with this one's if it is new."""
+    if granted.standing == "new" or item is None:
+        return items.head_item(granted.head) | ({} if event is None else {"event": event.attribute()})
+    return items.head_item(granted.head) | {name: value for name, value in item.items() if name.startswith("event")}
