@@ -67,8 +67,15 @@ def test_a_module_imports_only_what_stands_above_it() -> None:
 def test_the_core_imports_the_standard_library_alone() -> None:
     foreign = set()
     for path in SOURCE.rglob("*.py"):
-        names = {name.split(".")[0] for name in imports_of(path)} - {"durably"} - sys.stdlib_module_names - {"annotationlib"}  # the standard library from 3.14 on
-        allowed = ONLY_WITH_A_DYNAMODB_STORE if "dynamodb" in path.parts else {"pydantic"} if "codec" in path.parts else set()
+        names = (
+            {name.split(".")[0] for name in imports_of(path)}
+            - {"durably"}
+            - sys.stdlib_module_names
+            - {"annotationlib"}
+        )  # the standard library from 3.14 on
+        allowed = (
+            ONLY_WITH_A_DYNAMODB_STORE if "dynamodb" in path.parts else {"pydantic"} if "codec" in path.parts else set()
+        )
         foreign |= {f"{path.name}: {name}" for name in names - allowed}
     assert foreign == set()
 

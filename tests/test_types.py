@@ -19,6 +19,8 @@ def test_a_type_checker_refuses_wrong_arguments_and_options() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "mypy", "--no-error-summary", str(REFUSED)], cwd=ROOT, capture_output=True, text=True
     )
-    found = {int(line.split(":")[1]) for line in run.stdout.splitlines() if "refused_uses.py" in line and " error: " in line}
+    found = {
+        int(line.split(":")[1]) for line in run.stdout.splitlines() if "refused_uses.py" in line and " error: " in line
+    }
     assert len(expected) >= 6
     assert found == expected, run.stdout

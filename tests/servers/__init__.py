@@ -93,7 +93,7 @@ def command(name: str, port: int) -> list[str]:
 
 
 def spawn(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the server)
+    log = tempfile.TemporaryFile()
     # A session of its own: Ctrl-C reaches us alone, and the server still answers while tests clean up.
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True

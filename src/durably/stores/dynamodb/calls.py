@@ -18,6 +18,9 @@ from .wire import ClientWire, Failed, Unreachable, Wire, wire_for
 if TYPE_CHECKING:
     from boto3.session import Session
 
+PATIENCE_MIN_S = 0.1
+"""A call is given this long even when the time is up: it is the release, and may still get through."""
+
 BACKOFF_S, BACKOFF_MAX_S = 0.025, 1.0
 
 SKEW_MIN_S = 2.0
@@ -91,8 +94,10 @@ class Calls:
         renewed = False
         while True:
             try:
-                answer, date = self.wire().send(operation, params)
+                patience_s = max(PATIENCE_MIN_S, until - self._clock.monotonic())
+                answer, date = self.wire().send(operation, params, patience_s)
             except Failed as error:
+                self._clock.learn(error.date)
                 if error.code == "ConditionalCheckFailedException":
                     raise Refused(error.item) from None
                 if error.code in _EXPIRED and not renewed and self._given is None:

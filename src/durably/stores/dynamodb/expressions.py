@@ -89,7 +89,7 @@ def if_unchanged(head: Head | None) -> dict[str, Any]:
 
 def renew(owner: str, lease_until: float) -> dict[str, Any]:
     """Move the lease on. It touches no field that the listing index has."""
-    return _as_holder({"lease": items.number(lease_until)}, owner)
+    return as_holder({"lease": items.number(lease_until)}, owner)
 
 
 def end(head: Head, last: int, result: Item) -> dict[str, Any]:
@@ -104,12 +104,12 @@ def end(head: Head, last: int, result: Item) -> dict[str, Any]:
     }
     if head.unsettled:
         changed["unsettled"] = {"BOOL": True}
-    return _as_holder(changed, head.owner)
+    return as_holder(changed, head.owner)
 
 
 def point_at(pointer: Item, owner: str) -> dict[str, Any]:
     """Let the head point at parts that are written."""
-    return _as_holder(pointer, owner)
+    return as_holder(pointer, owner)
 
 
 def hand_back(old: Head, owner: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def hand_back(old: Head, owner: str) -> dict[str, Any]:
         "attempt": {"N": str(old.attempt)},
         "attempts": {"L": [items.record_attribute(record) for record in old.attempts]},
     }
-    return _as_holder(changed, owner)
+    return as_holder(changed, owner)
 
 
 def query(execution: str, prefix: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def query(execution: str, prefix: str) -> dict[str, Any]:
     }
 
 
-def _as_holder(changed: Item, owner: str) -> dict[str, Any]:
+def as_holder(changed: Item, owner: str) -> dict[str, Any]:
     """Set these attributes if that attempt still holds the lease."""
     sets, values, names = [], {":me": {"S": owner}, ":running": _RUNNING}, {"#owner": "owner", "#status": "status"}
     for index, (path, value) in enumerate(changed.items()):

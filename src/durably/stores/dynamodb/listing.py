@@ -44,6 +44,8 @@ def _of_shard(
         found = [items.head_from(item) for item in answer["Items"]]
         below = [head for head in found if before is None or (head.began, head.id) < before]
         heads += [head for head in below if head.expires_at is None or head.expires_at > now]
-        if len(heads) >= limit or "LastEvaluatedKey" not in answer:
+        # Equal times stand in no order of ids in the index: read on until the whole tie is here.
+        is_cut_in_a_tie = len(heads) >= limit and heads[-1].began == heads[limit - 1].began
+        if (len(heads) >= limit and not is_cut_in_a_tie) or "LastEvaluatedKey" not in answer:
             return sorted(heads, key=lambda head: (head.began, head.id), reverse=True)
         params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -65,6 +65,8 @@ class DynamoDBStore:
                 claimed = self._hand_back_if_early(claimed, items.head_from(there), claim, until)
         if claimed.standing in ("held", "finished"):
             return claimed
+        if self.clock.offset_s and not clock_was_known:
+            claimed = self._write_times_anew(claimed, claim, until)
         size = len(inline.raw) if inline is not None else 0
         self._held[claim.owner] = (claimed.head, size)
         has_event = claimed.standing != "new" and not {"event", "event_parts"}.isdisjoint(there or ())
@@ -147,6 +149,23 @@ class DynamoDBStore:
                 item = refused.item
                 continue
             return granted, item or {}
+
+    def _write_times_anew(self, claimed: Claimed, claim: Claim, until: float) -> Claimed:
+        """The claim that taught us our clock's error was itself written by it: correct the lease, and a new head's times."""
+        now, head = round(self.clock.now(), 3), claimed.head
+        head = head._replace(lease_until=now + claim.lease_s, updated=now)
+        changed = {"lease": items.number(head.lease_until), "updated": items.number(now)}
+        if claimed.standing == "new":
+            expires_at = None if claim.expires_s is None else now + claim.expires_s
+            head = head._replace(began=now, expires_at=expires_at)
+            changed |= {"began": items.number(now)} | items.ttl(expires_at)
+        try:
+            self._update(claim.id, expressions.as_holder(changed, claim.owner), until)
+        except Refused:
+            raise StoreError(
+                f"execution {claim.id!r} was claimed by another attempt; let the event come again."
+            ) from None
+        return claimed._replace(head=head)
 
     def _hand_back_if_early(self, claimed: Claimed, old: Head, claim: Claim, until: float) -> Claimed:
         """Our clock, now known to be ahead, saw a lease run out that still runs: give it back to its holder."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 3.0
+IDLE_MAX = 32
 
 TARGET = "DynamoDB_20120810."
 """The service's version, with which its JSON protocol names operations."""
@@ -29,12 +30,14 @@ TARGET = "DynamoDB_20120810."
 class Failed(Exception):
     """The service answered with an error, or the request could not be made."""
 
-    def __init__(self, code: str, message: str, status: int = 0, item: Any = None) -> None:
-        super().__init__(code, message, status, item)
+    def __init__(self, code: str, message: str, status: int = 0, item: Any = None, date: str | None = None) -> None:
+        super().__init__(code, message, status, item, date)
         self.code = code
         self.message = message
         self.status = status
         self.item = item
+        self.date = date
+        """The server's Date, where it answered."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -47,8 +50,8 @@ class Unreachable(Exception):
 class Wire(Protocol):
     """Sends one operation, by its name in DynamoDB's API, and gives its answer and the server's Date."""
 
-    def send(self, operation: str, params: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """Raises Failed or Unreachable."""
+    def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
+        """Wait for an answer no longer than that, where the way lets one choose. Raises Failed or Unreachable."""
         ...
 
 
@@ -58,8 +61,8 @@ class ClientWire:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def send(self, operation: str, params: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """See Wire.send."""
+    def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
+        """See Wire.send. The client's own timeouts hold."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
         method = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in operation).lstrip("_")
@@ -68,7 +71,8 @@ class ClientWire:
         except ClientError as error:
             told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
             found: Any = error.response.get("Item")
-            raise Failed(told.get("Code", ""), str(error), meta.get("HTTPStatusCode", 0), found) from error
+            date = meta.get("HTTPHeaders", {}).get("date")
+            raise Failed(told.get("Code", ""), str(error), meta.get("HTTPStatusCode", 0), found, date) from error
         except HTTPClientError as error:
             raise Unreachable(str(error)) from error
         except BotoCoreError as error:
@@ -80,6 +84,7 @@ class SignedWire:
     """Over connections of its own, kept alive, one for each thread that sends at a time."""
 
     def __init__(self, session: Session, client: Any) -> None:
+        self._idle: deque[http.client.HTTPConnection] = deque()
         url = urlsplit(client.meta.endpoint_url)
         self._url = client.meta.endpoint_url.rstrip("/") + "/"
         self._host = url.netloc
@@ -87,14 +92,13 @@ class SignedWire:
         self._region = client.meta.region_name
         self._credentials = session.get_credentials()
         self._agent = f"durably botocore/{client.meta.config.user_agent.split('Botocore/')[-1].split(' ')[0]}"
-        self._idle: deque[http.client.HTTPConnection] = deque(maxlen=32)
 
-    def send(self, operation: str, params: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
         body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
         headers = self._signed(operation, body)
         try:
-            status, date, raw = self._exchange(body, headers)
+            status, date, raw = self._exchange(body, headers, patience_s)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         try:
@@ -106,7 +110,7 @@ class SignedWire:
         if status != 200:
             code = str(answer.get("__type", f"HTTP{status}")).rpartition("#")[2]
             message = answer.get("message") or answer.get("Message") or raw[:200].decode(errors="replace")
-            raise Failed(code, message, status, answer.get("Item"))
+            raise Failed(code, message, status, answer.get("Item"), date)
         return answer, date
 
     def _signed(self, operation: str, body: bytes) -> dict[str, str]:
@@ -128,31 +132,37 @@ class SignedWire:
             raise Failed(type(error).__name__, str(error)) from error
         return dict(request.headers.items())
 
-    def _exchange(self, body: bytes, headers: dict[str, str]) -> tuple[int, str | None, bytes]:
-        connection = self._connection()
+    def _exchange(self, body: bytes, headers: dict[str, str], patience_s: float) -> tuple[int, str | None, bytes]:
+        connection = self._connection(min(CONNECT_TIMEOUT_S, patience_s))
         try:
+            connection.sock.settimeout(min(READ_TIMEOUT_S, patience_s))
             connection.request("POST", "/", body, headers)
             response = connection.getresponse()
             raw = response.read()
         except BaseException:
             connection.close()
             raise
-        if not response.will_close:
+        if response.will_close or len(self._idle) >= IDLE_MAX:
+            connection.close()
+        else:
             self._idle.append(connection)
         return response.status, response.getheader("Date"), raw
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         try:
             return self._idle.pop()
         except IndexError:
             pass
         if self._tls is None:
-            made = http.client.HTTPConnection(self._host, timeout=CONNECT_TIMEOUT_S)
+            made = http.client.HTTPConnection(self._host, timeout=timeout_s)
         else:
-            made = http.client.HTTPSConnection(self._host, timeout=CONNECT_TIMEOUT_S, context=self._tls)
+            made = http.client.HTTPSConnection(self._host, timeout=timeout_s, context=self._tls)
         made.connect()
-        made.sock.settimeout(READ_TIMEOUT_S)
         return made
+
+    def __del__(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
 
 def wire_for(session: Session) -> Wire:
