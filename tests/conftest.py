@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .servers import AWS_ENVIRONMENT, NAMES, Unavailable, shared
-from .servers.faults import FaultProxy
+pytest.register_assert_rewrite("tests.contract", "tests.stores_for_tests")
+
+from .servers import AWS_ENVIRONMENT, NAMES, Unavailable, shared  # noqa: E402  (after the line above)
+from .servers.faults import FaultProxy  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:

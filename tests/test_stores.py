@@ -18,11 +18,7 @@ from durably.entries import Head
 from durably.stores.protocol import Store
 
 from .clocks import FakeClock
-from .servers import client
-
-pytest.register_assert_rewrite("tests.contract")
-
-from .contract import (  # noqa: E402  (after the line that lets pytest explain its assertions)
+from .contract import (
     DAY_S,
     KEPT,
     UNTIL,
@@ -43,6 +39,7 @@ from .contract import (  # noqa: E402  (after the line that lets pytest explain 
     shared_table,
     with_known_clock,
 )
+from .servers import client
 
 
 class TestMemoryStore(StoreContract):
