@@ -72,6 +72,7 @@ def fan_out(
     """
     work = Items(name, items, key, workers)
     refuse_async(name, fn)
+    refuse_async(name, options.get("recover"))
     here = running.get()
     work.refuse_twins(here.attempt.head.id if here is not None else "(none)")
     made = work.options(options)

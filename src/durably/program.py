@@ -24,6 +24,9 @@ class _NotDone:
     def __repr__(self) -> str:
         return "NOT_DONE"
 
+    def __reduce__(self) -> str:
+        return "NOT_DONE"  # copies and pickles are this very object: `recover` is asked by identity
+
 
 NOT_DONE = _NotDone()
 

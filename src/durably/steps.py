@@ -64,14 +64,15 @@ class _Step:
     def named(self, name: str, /, **options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function as a step whose name is a format string over its arguments: "thread/{path}:{line}"."""
         made = make_options(**options)
+        check_name(name)
         return lambda fn: _decorated(fn, name, made)
 
 
 step = _Step()
 
 
-def refuse_async(name: str, fn: Callable[..., Any]) -> None:
-    """Raise TypeError when `fn` is an async function, before it is called."""
+def refuse_async(name: str, fn: Callable[..., Any] | None) -> None:
+    """Raise TypeError when a step's function, or its `recover`, is async, before it is called."""
     code = getattr(getattr(fn, "func", fn), "__code__", None)
     if code is not None and code.co_flags & _CO_ASYNC:
         raise TypeError(
@@ -88,6 +89,8 @@ def run(
     if not callable(fn):
         raise TypeError(f"step {name!r}: {fn!r} is not a function. Pass it uncalled: step({name!r}, fn, *args).")
     refuse_async(name, fn)
+    if options.recover is not None:
+        refuse_async(name, options.recover)
     call = call or functools.partial(fn, *args)
     here = running.get()
     if here is None:

@@ -4,6 +4,10 @@ Lambda calls a plain function, so an async handler needs one line more:
 `def handler(event, context): return asyncio.run(review(event, context))`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..current import current_execution, current_step
 from ..errors import (
     DuplicateStep,
@@ -23,17 +27,25 @@ from .executions import durable, execution, once
 from .fanout import fan_out
 from .steps import step
 
+if TYPE_CHECKING:
+    from ..stores.dynamodb import DynamoDBStore
+    from ..stores.memory import MemoryStore
+    from ..stores.sqlite import SQLiteStore
+
 __all__ = [
     "NOT_DONE",
     "DuplicateStep",
     "DurablyError",
+    "DynamoDBStore",
     "ExecutionInProgress",
     "Fatal",
     "LeaseLost",
+    "MemoryStore",
     "NoIdentity",
     "NotSerializable",
     "OutOfTime",
     "Retry",
+    "SQLiteStore",
     "StepInterrupted",
     "StoreError",
     "current_execution",
@@ -44,3 +56,11 @@ __all__ = [
     "once",
     "step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("DynamoDBStore", "MemoryStore", "SQLiteStore"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .. import __getattr__ as store_of
+
+    return store_of(name)

@@ -52,6 +52,7 @@ class _Step:
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
         """Decorate an async function as a step whose name is a format string over its arguments."""
         made = make_options(**options)
+        check_name(name)
         return lambda fn: _decorated(fn, name, made)
 
 

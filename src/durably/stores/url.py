@@ -21,6 +21,8 @@ def open_store(store: Store | str | None = None) -> Store:
     Raises StoreError for a URL of no known form, and in Lambda when nothing was set.
     """
     if store is not None and not isinstance(store, str):
+        if isinstance(store, type) or not hasattr(store, "claim"):
+            raise TypeError(f"store={store!r} is no store: pass a URL, or an instance such as SQLiteStore('path').")
         return store
     url = store or os.environ.get("DURABLY_STORE") or _default_url()
     # A relative SQLite path means another file after a chdir.
