@@ -48,7 +48,7 @@ class Retry:
         for name in ("delay", "max_delay"):
             if not isinstance(getattr(self, name), timedelta) or getattr(self, name) < timedelta(0):
                 raise TypeError(f"Retry({name}={getattr(self, name)!r}): write a timedelta, e.g. timedelta(seconds=2).")
-        if not isinstance(self.factor, (int, float)) or self.factor <= 0:
+        if type(self.factor) not in (int, float) or self.factor <= 0:
             raise TypeError(f"Retry(factor={self.factor!r}): the number each wait is multiplied by, for example 2.")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Retry(jitter={self.jitter!r}): a part of each wait, from 0 to 1.")
