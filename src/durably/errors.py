@@ -144,3 +144,10 @@ class Fatal(Exception):
 
 STOP_SIGNALS = (OutOfTime, LeaseLost, StoreError)
 """Never an outcome, never retried, and sticky: after the first, every step of the attempt raises it again."""
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether no later attempt may run: the exception is Fatal, or a group with one in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_fatal(one) for one in error.exceptions)
+    return isinstance(error, Fatal)

@@ -12,7 +12,7 @@ from .attempt import PATIENCE_S, Attempt
 from .codec import JSON, Codec, Unencodable, decode_exception, encode_exception
 from .current import count_live
 from .entries import Claim, Claimed, Ending, Entry, Head, Segment
-from .errors import DurablyError, ExecutionInProgress, Fatal, LeaseLost, NotSerializable, StoreError
+from .errors import DurablyError, ExecutionInProgress, LeaseLost, NotSerializable, StoreError, is_fatal
 from .journal import refuse_gaps
 from .lease import Lease
 from .outcomes import encode_result
@@ -173,13 +173,6 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
         attempt.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until())
     except (StoreError, LeaseLost) as trouble:
         log.warning("could not release the lease of %s, it is left to run out: %s", attempt.head.id, trouble)
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether no later attempt may run: the exception is Fatal, or a group with one in it."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(is_fatal(one) for one in error.exceptions)
-    return isinstance(error, Fatal)
 
 
 def _claim_or_wait(plan: Plan, reserve_s: float) -> tuple[Claimed, Lease]:

@@ -61,6 +61,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in ("DynamoDBStore", "MemoryStore", "SQLiteStore"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .. import __getattr__ as store_of
+    from importlib import import_module
 
-    return store_of(name)
+    return getattr(import_module("durably"), name)
