@@ -49,6 +49,12 @@ class SQLiteStore:
         self._connection: sqlite3.Connection | None = None
         _open_stores.add(self)
 
+    def __del__(self) -> None:
+        # Python 3.13 warns of a connection that is collected open.
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+
     def claim(self, claim: Claim, *, until: float) -> Claimed:
         """See Store.claim."""
 
