@@ -65,7 +65,7 @@ lock:
 	python=$$(scripts/find-python) && $$python -m venv --clear .venv
 	$(PIP_INSTALL) --upgrade pip
 	$(PIP_INSTALL) --group dev
-	$(BIN)/pip freeze --exclude pip --exclude setuptools > requirements-dev.txt
+	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools > requirements-dev.txt
 
 clean:
 	rm -rf .venv .venv-* .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m durably.cli`."""
+
+from . import main
+
+main()

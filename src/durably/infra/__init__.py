@@ -1,0 +1,1 @@
+"""The table and its permissions as text: CloudFormation, Terraform, CDK, IAM."""

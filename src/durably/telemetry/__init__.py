@@ -1,0 +1,1 @@
+"""Spans, metrics and log fields for executions and steps (extra durably[otel])."""

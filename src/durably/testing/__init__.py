@@ -1,0 +1,1 @@
+"""The crash kit: proof that a handler survives any crash, and pytest fixtures."""
