@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import hooks
 from .appender import Appender
 from .codec import Codec
 from .entries import Entry, Head, Segment
@@ -53,6 +55,9 @@ class Attempt:
         self.stopped: Exception | None = None
         self.ended = False
         self.completed = False
+        self.left_as = "lost"
+        """The status it left its execution in, once it has."""
+        self.left_with: BaseException | None = None
         self.running = 0
         self.lines: list[tuple[Frame, Any]] = []
         """Asyncio tasks that are lines of control of their own, and the frames that stand for them."""
@@ -91,10 +96,12 @@ class Attempt:
             self.ran += 1
             self.journal.begun += 1
 
-    def left_step(self) -> None:
+    def left_step(self, frame: Frame) -> None:
         """A step that `find` let begin is over, whichever way."""
         with self.lock:
             self.running -= 1
+        if hooks.watching:
+            hooks.tell(hooks.StepEnded(self.head, frame.step, frame.outcome, frame.error))
 
     def refuse_if_late(
         self, step: str, reserve_s: float | None, wait_s: float = 0.0, cause: BaseException | None = None
@@ -176,5 +183,20 @@ class Attempt:
             raise LeaseLost(head.id, head.attempt, "its handler returned while this step was still running")
         expires_at = None if head.expires_at is None else head.expires_at + SEGMENT_GRACE_S
         segment = Segment(head.id, head.generation, number, head.owner, entries, expires_at)
+        append = self._append_watched if hooks.watching else self._append
+        append(segment)
+
+    def _append(self, segment: Segment) -> None:
         if not self.store.append(segment, until=self.until()):
-            raise LeaseLost(head.id, head.attempt)
+            raise LeaseLost(self.head.id, self.head.attempt)
+
+    def _append_watched(self, segment: Segment) -> None:
+        began, error = time.monotonic(), None
+        try:
+            self._append(segment)
+        except Exception as failure:
+            error = failure
+            raise
+        finally:
+            took_s = time.monotonic() - began
+            hooks.tell(hooks.Appended(self.head, segment.number, segment.entries, took_s, error))

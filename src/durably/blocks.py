@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar, TypeVarTuple
 
 from .attempt import Attempt
 from .codec import JSON, Codec, returns_of
-from .current import Running, running
+from .current import Entered, enter_attempt, leave_attempt
 from .errors import DurablyError
 from .execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution, replay_of
 from .naming import checked_id, execution_id
@@ -51,7 +50,7 @@ class Block:
             source="the caller",
         )
         self.opened: Opened | None = None
-        self.token: Token[Running | None] | None = None
+        self._entered: tuple[Attempt, Entered] | None = None
         self.result: Any = None
         """The execution's result: set it in the block; of a finished execution it is the remembered one."""
 
@@ -70,6 +69,15 @@ class Block:
         """Whether the execution was completed before: then the block only replays."""
         return self.entered().attempt is None
 
+    def enter_with(self, attempt: Attempt, line: object = None) -> None:
+        """Let this context's steps belong to the attempt."""
+        self._entered = attempt, enter_attempt(attempt, line)
+
+    def leave_context(self) -> None:
+        """Let this context's steps belong to what was before."""
+        if self._entered is not None:
+            leave_attempt(*self._entered)
+
     def entered(self) -> Opened:
         """What was opened on entry. Raises DurablyError before that."""
         if self.opened is None:
@@ -85,15 +93,16 @@ class execution(Block):  # a context manager that reads as a word
     """
 
     def __enter__(self) -> execution:
-        self.token = running.set(Running(enter(self), None))
+        self.enter_with(enter(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.token is not None:
-            running.reset(self.token)
-        leave_block(self, error)
+        try:
+            leave_block(self, error)
+        finally:
+            self.leave_context()
 
 
 def enter(block: Block) -> Attempt:
@@ -141,7 +150,7 @@ def once(id: str, fn: Callable[[*Ts], R], /, *args: *Ts, store: Store | str | No
     if opened.attempt is None:
         known: R = finished_result(plan, opened.head)
         return known
-    token = running.set(Running(opened.attempt, None))
+    token = enter_attempt(opened.attempt)
     try:
         result: R = complete(opened, run_step("once", fn, args, make_options()))
         return result
@@ -149,4 +158,4 @@ def once(id: str, fn: Callable[[*Ts], R], /, *args: *Ts, store: Store | str | No
         leave(opened, error)
         raise
     finally:
-        running.reset(token)
+        leave_attempt(opened.attempt, token)

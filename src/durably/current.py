@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import timedelta
 from typing import NamedTuple
 
+from . import hooks
 from .attempt import Attempt
 from .errors import DurablyError
 from .journal import Frame
+from .naming import idempotency_key
 
 
 class Running(NamedTuple):
@@ -29,6 +31,47 @@ _lone_step: ContextVar[str | None] = ContextVar("durably_lone_step", default=Non
 _lock = threading.Lock()
 _live = 0
 _warned = False
+
+
+Entered = Token[Running | None]
+
+
+def enter_attempt(attempt: Attempt, line: object = None) -> Entered:
+    """From here on this context's steps belong to the attempt. `line` is the asyncio task."""
+    token = running.set(Running(attempt, None, line))
+    if hooks.watching:
+        try:
+            hooks.tell(hooks.AttemptBegan(attempt.head, attempt.lease is None))
+        except BaseException:
+            running.reset(token)
+            raise
+    return token
+
+
+def leave_attempt(attempt: Attempt, token: Entered) -> None:
+    """The attempt is over; called in the context of `enter_attempt`."""
+    running.reset(token)
+    if hooks.watching:
+        hooks.tell(hooks.AttemptEnded(attempt.head, attempt.left_as, attempt.left_with))
+
+
+def enter_try(attempt: Attempt, frame: Frame, recover: bool, line: object = None) -> Entered:
+    """From here on this context runs the step's function, or its `recover`."""
+    token = running.set(Running(attempt, frame, line))
+    if hooks.watching:
+        try:
+            hooks.tell(hooks.TryBegan(attempt.head, frame.step, frame.tries, recover))
+        except BaseException:
+            running.reset(token)
+            raise
+    return token
+
+
+def leave_try(attempt: Attempt, frame: Frame, recover: bool, token: Entered, error: BaseException | None) -> None:
+    """The function has returned or raised; called in the context of `enter_try`."""
+    running.reset(token)
+    if hooks.watching:
+        hooks.tell(hooks.TryEnded(attempt.head, frame.step, frame.tries, recover, error))
 
 
 class ExecutionNow:
@@ -83,11 +126,11 @@ class StepNow:
 
         Outside an execution nothing remembers it, so it is a random one.
         """
+        if self._execution is not None:
+            return idempotency_key(self._execution, self.name)
         import uuid
 
-        if self._execution is None:
-            return str(uuid.uuid4())
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"durably:{self._execution}\0{self.name}"))
+        return str(uuid.uuid4())
 
 
 def current_execution() -> ExecutionNow | None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .codec import JSON, Codec
-from .current import Running, running
+from .current import enter_attempt, leave_attempt
 from .execution import EXPIRES, LEASE, Plan, complete, finished_result, leave, open_execution
 from .handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
 from .stores.protocol import Store
@@ -95,7 +95,7 @@ def _run(work: Callable[[], Any], plan: Plan, identity: Identity) -> Any:
     opened = open_execution(plan)
     if opened.attempt is None:
         return finished_result(plan, opened.head)
-    token = running.set(Running(opened.attempt, None))
+    token = enter_attempt(opened.attempt)
     try:
         value = work()
         status = failing_status(value) if identity.http else None
@@ -107,4 +107,4 @@ def _run(work: Callable[[], Any], plan: Plan, identity: Identity) -> Any:
         leave(opened, error)
         raise
     finally:
-        running.reset(token)
+        leave_attempt(opened.attempt, token)

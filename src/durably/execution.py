@@ -120,7 +120,9 @@ def finished_result(plan: Plan, head: Head) -> Any:
 def replay_of(plan: Plan, head: Head) -> Attempt:
     """An attempt that only replays: of a finished execution, for a `with` body that can't be skipped."""
     segments = plan.store.load(head.id, head.generation, until=plan.until())
-    return Attempt(plan.store, head, segments, codec=plan.codec, lease=None)
+    attempt = Attempt(plan.store, head, segments, codec=plan.codec, lease=None)
+    attempt.left_as = head.status
+    return attempt
 
 
 def complete(opened: Opened, value: object, check: Callable[[object, str], None] | None = None) -> Any:
@@ -145,6 +147,7 @@ def complete(opened: Opened, value: object, check: Callable[[object, str], None]
     ending = Ending("completed", "completed", text, expires_s=_seconds(plan.expires))
     if not plan.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
         raise attempt.stop(LeaseLost(attempt.head.id, attempt.head.attempt))
+    attempt.left_as = "completed"
     return shown
 
 
@@ -154,6 +157,7 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
     Never raises: the handler's own exception is on its way. Where the store fails, the lease is left to run out.
     """
     attempt = _attempt_of(opened)
+    attempt.left_with = error
     _close(attempt)
     if isinstance(attempt.stopped, LeaseLost):
         return
@@ -170,7 +174,8 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
         ending = Ending("waiting", how or _how(error), unsettled=unsettled)
         if error is not None and is_fatal(error):
             ending = Ending("failed", _how(error), encode_exception(error, attempt.codec), unsettled)
-        attempt.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until())
+        if attempt.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
+            attempt.left_as = ending.status
     except (StoreError, LeaseLost) as trouble:
         log.warning("could not release the lease of %s, it is left to run out: %s", attempt.head.id, trouble)
 

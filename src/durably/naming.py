@@ -26,3 +26,10 @@ def checked_id(given: object, told_by: str) -> str:
     if not isinstance(given, str) or not given.strip():
         raise NoIdentity(f"{told_by} gave {given!r}, and an execution's id is a str that is not empty.")
     return given
+
+
+def idempotency_key(execution: str, step: str) -> str:
+    """A UUID that is the same on every attempt and try of that step."""
+    import uuid
+
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"durably:{execution}\0{step}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
+from . import hooks
 from .attempt import Attempt
 from .codec import Unencodable, decode_exception, encode_exception
 from .entries import Entry, Kind
@@ -94,6 +95,8 @@ def run_step(attempt: Attempt, frame: Frame, options: Options, returns: object, 
         yield Renew()
     attempt.count_begun()
     began = attempt.clock.now()
+    if hooks.watching:
+        hooks.tell(hooks.StepBegan(attempt.head, step, _within(frame)))
     ask_first = attempt.journal.was_started(step)
     if ask_first and options.at_most_once and options.recover is None:
         return _failed(attempt, frame, StepInterrupted(attempt.head.id, step), began)
@@ -180,6 +183,7 @@ def _succeeded(
         attempt.remember_pending(entry, frame.lane)
     else:
         yield Settle(attempt.remember(entry), entry.ended - entry.began)
+    frame.outcome = entry
     return Answer(shown)
 
 
@@ -189,6 +193,7 @@ def _failed(attempt: Attempt, frame: Frame, error: BaseException, began: float, 
     attempt.remember_pending(entry, frame.lane)
     with attempt.lock:
         attempt.journal.raised(frame.step, error, permanent=permanent)
+    frame.outcome, frame.error = entry, error
     return Answer(None, error)
 
 
@@ -203,6 +208,11 @@ def _outcome(
     permanent: bool = False,
 ) -> Entry:
     ended, tries = attempt.clock.now(), max(1, frame.tries)
-    parent = frame.parent.named() if frame.parent is not None else None
-    within = parent.step if parent is not None else ""
+    within = _within(frame)
     return Entry(kind, frame.step, payload, attempt.head.attempt, began, ended, tries, permanent, within, arguments)
+
+
+def _within(frame: Frame) -> str:
+    """The name of the step around this one."""
+    parent = frame.parent.named() if frame.parent is not None else None
+    return parent.step if parent is not None else ""

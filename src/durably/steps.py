@@ -7,9 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
+from . import hooks
 from .attempt import Attempt
 from .codec import returns_of
-from .current import Running, lone_step, refuse_lost_context, running
+from .current import enter_try, leave_try, lone_step, refuse_lost_context, running
 from .errors import LeaseLost, StoreError
 from .journal import Frame
 from .options import Options, StepOptions, check_name, make_options
@@ -121,7 +122,7 @@ def perform(
             return _drive(attempt, frame, program, call, options, behind)
         finally:
             program.close()
-            attempt.left_step()
+            attempt.left_step(frame)
     except Exception as error:
         mark_stopped(attempt, frame, error)
         raise
@@ -134,6 +135,8 @@ def begin(
     outcome = attempt.find(frame.step, frame.parent)
     returns = returns_of(fn) if options.returns is None else options.returns
     if outcome is not None:
+        if hooks.watching:
+            hooks.tell(hooks.StepReplayed(attempt.head, outcome))
         return replay(attempt, outcome, returns), None
     arguments = arguments_text(attempt.codec, args) if options.record_args else ""
     return Answer(None), run_step(attempt, frame, options, returns, arguments)
@@ -157,7 +160,7 @@ def _drive(
             answer = None
             if type(request) is Call:
                 fn = options.recover if request.recover and options.recover is not None else call
-                answer = _call(attempt, frame, fn)
+                answer = _call(attempt, frame, fn, request.recover)
             elif type(request) is Settle:
                 _settle(attempt, request, behind)
             elif type(request) is Pause:
@@ -170,14 +173,18 @@ def _drive(
         return result
 
 
-def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    token = running.set(Running(attempt, frame))
+def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any], recover: bool) -> tuple[Any, Exception | None]:
+    token, failure = enter_try(attempt, frame, recover), None
     try:
         value = fn()
-    except Exception as error:
+    except BaseException as error:
+        failure = error
+        if not isinstance(error, Exception):
+            raise
         return None, error
     finally:
-        running.reset(token)
+        leave_try(attempt, frame, recover, token, failure)
+        failure = None  # or this frame and the exception would hold each other until the collector comes
     if inspect.iscoroutine(value):
         value.close()
         told = f"step {frame.step!r} returned a coroutine, which plain code can't await. Use the same names from durably.aio."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overloa
 
 from ..blocks import Block, enter, leave_block, once_plan
 from ..codec import JSON, Codec
-from ..current import Running, running
+from ..current import enter_attempt, leave_attempt
 from ..execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution
 from ..handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
 from ..options import make_options
@@ -75,7 +75,7 @@ async def _run(work: Callable[[], Awaitable[Any]], plan: Plan, identity: Identit
     opened = await open_on_thread(plan)
     if opened.attempt is None:
         return finished_result(plan, opened.head)
-    token = running.set(Running(opened.attempt, None, asyncio.current_task()))
+    token = enter_attempt(opened.attempt, asyncio.current_task())
     try:
         value = await work()
         status = failing_status(value) if identity.http else None
@@ -87,7 +87,7 @@ async def _run(work: Callable[[], Awaitable[Any]], plan: Plan, identity: Identit
         await finished(asyncio.to_thread(leave, opened, error))
         raise
     finally:
-        running.reset(token)
+        leave_attempt(opened.attempt, token)
 
 
 async def open_on_thread(plan: Plan) -> Opened:
@@ -116,16 +116,16 @@ class execution(Block):  # a context manager that reads as a word
     """As `durably.execution`: `async with execution("order-42") as ex: ex.result = await step(…)`."""
 
     async def __aenter__(self) -> execution:
-        attempt = await asyncio.to_thread(enter, self)
-        self.token = running.set(Running(attempt, None, asyncio.current_task()))
+        self.enter_with(await asyncio.to_thread(enter, self), asyncio.current_task())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.token is not None:
-            running.reset(self.token)
-        await finished(asyncio.to_thread(leave_block, self, error))
+        try:
+            await finished(asyncio.to_thread(leave_block, self, error))
+        finally:
+            self.leave_context()
 
 
 async def once(id: str, fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, store: Store | str | None = None) -> R:
@@ -135,7 +135,7 @@ async def once(id: str, fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, store:
     if opened.attempt is None:
         known: R = finished_result(plan, opened.head)
         return known
-    token = running.set(Running(opened.attempt, None, asyncio.current_task()))
+    token = enter_attempt(opened.attempt, asyncio.current_task())
     try:
         value = await run_step("once", fn, args, make_options())
         result: R = await finished(asyncio.to_thread(complete, opened, value))
@@ -144,4 +144,4 @@ async def once(id: str, fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, store:
         await finished(asyncio.to_thread(leave, opened, error))
         raise
     finally:
-        running.reset(token)
+        leave_attempt(opened.attempt, token)

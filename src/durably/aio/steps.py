@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 from ..attempt import Attempt
-from ..current import Running, lone_step, refuse_lost_context, running
+from ..current import Running, enter_try, leave_try, lone_step, refuse_lost_context, running
 from ..journal import Frame
 from ..options import Options, StepOptions, check_name, make_options
 from ..program import Answer, Call, Pause, Program, Renew, Settle
@@ -110,7 +110,7 @@ async def perform(
             return await _drive(attempt, frame, program, call, options, behind)
         finally:
             program.close()
-            attempt.left_step()
+            attempt.left_step(frame)
     except Exception as error:
         mark_stopped(attempt, frame, error)
         raise
@@ -126,7 +126,7 @@ async def _drive(
             answer = None
             if type(request) is Call:
                 fn = options.recover if request.recover and options.recover is not None else call
-                answer = await _call(attempt, frame, fn)
+                answer = await _call(attempt, frame, fn, request.recover)
             elif type(request) is Settle:
                 quick = request.took_s is not None and attempt.appender.lets_run_ahead(request.took_s)
                 await settle(attempt, request.mark, behind=behind if quick else 0)
@@ -140,15 +140,19 @@ async def _drive(
         return result
 
 
-async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    token = running.set(Running(attempt, frame, asyncio.current_task()))
+async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any], recover: bool) -> tuple[Any, Exception | None]:
+    token, failure = enter_try(attempt, frame, recover, asyncio.current_task()), None
     try:
         value = fn()
         return (await value if inspect.isawaitable(value) else value), None
-    except Exception as error:
+    except BaseException as error:
+        failure = error
+        if not isinstance(error, Exception):
+            raise
         return None, error
     finally:
-        running.reset(token)
+        leave_try(attempt, frame, recover, token, failure)
+        failure = None  # or this frame and the exception would hold each other until the collector comes
 
 
 def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
