@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -32,12 +33,14 @@ class Points:
         self.dies_at = dies_at
         self.passed = 0
         self.log = log
+        self._lock = threading.Lock()
 
     def here(self, what: str) -> None:
-        self.passed += 1
-        if self.passed == self.dies_at:
-            write(self.log, {"died": what})
-            os._exit(CRASHED)
+        with self._lock:
+            self.passed += 1
+            if self.passed == self.dies_at:
+                write(self.log, {"died": what})
+                os._exit(CRASHED)
 
 
 class Dying:
@@ -133,7 +136,10 @@ def make_handler(world: World, store: Any) -> Callable[[Any, Any], Any]:
     return handler
 
 
-def attempt(store: Store, event: Any, folder: Path, dies_at: int = 0) -> int:
+Make = Callable[[World, Any], Callable[[Any, Any], Any]]
+
+
+def attempt(store: Store, event: Any, folder: Path, dies_at: int = 0, make: Make = make_handler) -> int:
     """One attempt in a forked child: CRASHED, FINISHED or FAILED. What it returned and how far it came is in the folder."""
     child = os.fork()
     if child:
@@ -145,7 +151,7 @@ def attempt(store: Store, event: Any, folder: Path, dies_at: int = 0) -> int:
         from datetime import timedelta
 
         dying.no_delay = timedelta(0)
-        result = make_handler(World(folder / "world", points), dying)(event, None)
+        result = make(World(folder / "world", points), dying)(event, None)
         write(folder / "log", {"result": result, "points": points.passed})
         code = FINISHED
     except BaseException:
