@@ -9,7 +9,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "durably"
 
 LAYERS = (
-    ("errors", "clock", "naming"),
+    ("errors", "clock", "naming", "redaction"),
     ("codec",),
     ("entries",),
     ("claims", "journal", "identity"),

@@ -15,7 +15,7 @@ from .errors import DuplicateStep, StoreError
 class Frame:
     """One step that is running: what was begun inside it belongs to its current try."""
 
-    __slots__ = ("error", "is_item", "names", "outcome", "parent", "step", "stopped", "tries")
+    __slots__ = ("error", "is_item", "names", "outcome", "parent", "redact", "step", "stopped", "tries")
 
     def __init__(self, step: str, parent: Frame | None = None, *, is_item: bool = False) -> None:
         self.step = step
@@ -27,6 +27,8 @@ class Frame:
         """Steps begun inside this try, at any depth."""
         self.stopped = False
         """A step inside it was refused by a stop signal, so whatever it returns is built on a hole."""
+        self.redact: tuple[str, ...] = ()
+        """What history hides of it."""
         self.outcome: Entry | None = None
         self.error: BaseException | None = None
 

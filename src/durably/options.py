@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, TypedDict, Unpack
 
+from .redaction import patterns_of
 from .retry import Retry
 
 NAME_MAX = 512
@@ -22,6 +23,7 @@ class StepOptions(TypedDict, total=False):
     returns: object
     reserve: timedelta | None
     record_args: bool
+    redact: str | Sequence[str]
 
 
 class Options(NamedTuple):
@@ -34,6 +36,8 @@ class Options(NamedTuple):
     returns: object = None
     reserve: timedelta | None = None
     record_args: bool = False
+    redact: str | Sequence[str] = ()
+    """Names of fields and parameters (`*` and `?` as in file names) whose values are hidden in history."""
 
     @property
     def reserve_s(self) -> float | None:
@@ -55,6 +59,8 @@ def make_options(**options: Unpack[StepOptions]) -> Options:
             "function are positional: step('name', fn, arg), or use functools.partial."
         )
     made = Options(**options)
+    if made.redact:
+        made = made._replace(redact=patterns_of(made))
     if made.reserve is not None and not isinstance(made.reserve, timedelta):
         raise TypeError(f"reserve={made.reserve!r}: durations are timedelta, for example timedelta(seconds=5).")
     if made.retry is not None and not isinstance(made.retry, Retry):

@@ -95,6 +95,7 @@ def run_step(attempt: Attempt, frame: Frame, options: Options, returns: object, 
         yield Renew()
     attempt.count_begun()
     began = attempt.clock.now()
+    frame.redact = (*options.redact,)
     if hooks.watching:
         hooks.tell(hooks.StepBegan(attempt.head, step, _within(frame)))
     ask_first = attempt.journal.was_started(step)
@@ -117,7 +118,9 @@ def _announce(attempt: Attempt, frame: Frame, options: Options, began: float, ar
     """The mark to settle before an effect: earlier pending entries, and this step's `started` in the same append."""
     mark = attempt.appender.release(frame.lanes())
     if options.is_announced and not attempt.journal.was_started(frame.step):
-        entry = Entry("started", frame.step, "", attempt.head.attempt, began, began, arguments=arguments)
+        entry = Entry(
+            "started", frame.step, "", attempt.head.attempt, began, began, arguments=arguments, redact=frame.redact
+        )
         return attempt.remember(entry)
     return mark
 
@@ -208,8 +211,8 @@ def _outcome(
     permanent: bool = False,
 ) -> Entry:
     ended, tries = attempt.clock.now(), max(1, frame.tries)
-    within = _within(frame)
-    return Entry(kind, frame.step, payload, attempt.head.attempt, began, ended, tries, permanent, within, arguments)
+    within, number = _within(frame), attempt.head.attempt
+    return Entry(kind, frame.step, payload, number, began, ended, tries, permanent, within, arguments, frame.redact)
 
 
 def _within(frame: Frame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from .codec import Codec, Unencodable
@@ -10,9 +11,33 @@ from .codec import Codec, Unencodable
 ARGUMENT_CHARS = 20_000
 
 
-def arguments_text(codec: Codec, args: tuple[Any, ...]) -> str:
-    """A JSON list of the arguments. One that has no stored form is told by its type; recording never fails a step."""
-    return "[" + ",".join(_argument(codec, value) for value in args) + "]"
+def arguments_text(codec: Codec, fn: Callable[..., Any], args: tuple[Any, ...], patterns: tuple[str, ...] = ()) -> str:
+    """A JSON list of the arguments. One that has no stored form is told by its type; recording never fails a step.
+
+    What matches the patterns, by a parameter's name or a field's inside it, is not stored: nothing ever reads it back.
+    """
+    texts = [_argument(codec, value) for value in args]
+    if patterns:
+        texts = [_redacted(name, text, patterns) for name, text in zip(_names(fn, len(args)), texts, strict=True)]
+    return "[" + ",".join(texts) + "]"
+
+
+def _redacted(name: str, text: str, patterns: tuple[str, ...]) -> str:
+    from .redaction import redacted
+
+    hidden = redacted(f"{{{json.dumps(name)}:{text}}}", patterns)
+    return hidden[hidden.index(":") + 1 : -1]
+
+
+def _names(fn: Callable[..., Any], count: int) -> list[str]:
+    """The parameters' names, by position; an extra positional argument has that of `*args`."""
+    import inspect
+
+    try:
+        named = list(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        named = []
+    return [named[min(index, len(named) - 1)] if named else "" for index in range(count)]
 
 
 def _argument(codec: Codec, value: Any) -> str:

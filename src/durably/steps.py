@@ -16,6 +16,7 @@ from .journal import Frame
 from .options import Options, StepOptions, check_name, make_options
 from .program import Answer, Call, Pause, Program, Renew, Settle, replay, run_step
 from .recording import arguments_text
+from .redaction import patterns_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +50,8 @@ class _Step:
         `retry`: in-process tries. `recover`: asked after a crash, it returns what it finds in the world or NOT_DONE.
         `at_most_once`: raise StepInterrupted rather than run again. `repeatable`: no side effect, so it may share an
         append. `returns`: the class the result comes back as, where `fn` has no return annotation. `reserve`: the time
-        it must have before the deadline. `record_args`: keep the arguments in the journal.
+        it must have before the deadline. `record_args`: keep the arguments in the journal. `redact`: names of fields
+        whose values history hides; they are not stored with the arguments, and are with the result, which replays.
 
         Raises what `fn` raised, DuplicateStep, StepInterrupted, NotSerializable, or a stop signal: OutOfTime, LeaseLost,
         StoreError. As a bare decorator, the function's own name is the step's.
@@ -138,7 +140,9 @@ def begin(
         if hooks.watching:
             hooks.tell(hooks.StepReplayed(attempt.head, outcome))
         return replay(attempt, outcome, returns), None
-    arguments = arguments_text(attempt.codec, args) if options.record_args else ""
+    arguments = ""
+    if options.record_args:
+        arguments = arguments_text(attempt.codec, fn, args, (*patterns_of(attempt.store, options),))
     return Answer(None), run_step(attempt, frame, options, returns, arguments)
 
 

@@ -65,6 +65,8 @@ class StepView(NamedTuple):
     permanent: bool = False
     idempotency_key: str = ""
     history: tuple[FailureView, ...] = ()
+    announced: tuple[int, float] | None = None
+    """The attempt that announced it before its effect, and when: a step with `recover=` or `at_most_once`."""
 
     @property
     def has_outcome(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from ..entries import Head
+from ..entries import Head, Segment
 from ..errors import DurablyError
+from ..redaction import patterns_of
 from ..stores.protocol import Store
 from .model import ExecutionRow, ExecutionView, Page
-from .redaction import patterns_of
 from .states import STUCK, state_of
 from .telling import tell
 
@@ -36,6 +36,12 @@ class NoSuchExecution(DurablyError):
 
 def read_execution(store: Store, execution: str, *, stuck: timedelta = STUCK) -> ExecutionView:
     """The view of one execution, as of now. Raises NoSuchExecution, StoreError."""
+    head, segments = read_journal(store, execution)
+    return tell(head, segments, store.clock.now(), stuck=stuck, redact=patterns_of(store))
+
+
+def read_journal(store: Store, execution: str) -> tuple[Head, list[Segment]]:
+    """Head and segments of one moment, unredacted. Raises NoSuchExecution, StoreError."""
     until = store.clock.monotonic() + PATIENCE_S
     while True:
         head = store.read(execution, until=until)
@@ -44,7 +50,7 @@ def read_execution(store: Store, execution: str, *, stuck: timedelta = STUCK) ->
         segments = store.load(execution, head.generation, until=until)
         # An attempt that began between the two reads has entries that this head knows nothing of.
         if all(entry.attempt <= head.attempt for segment in segments[-1:] for entry in segment.entries):
-            return tell(head, segments, store.clock.now(), stuck=stuck, redact=patterns_of(store))
+            return head, segments
 
 
 def list_executions(

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from ..entries import Entry, Segment
 from ..naming import idempotency_key
+from ..redaction import patterns_of, redacted
 from .model import ErrorView, FailureView, StepState, StepView
-from .redaction import patterns_of, redacted
 
 
 class _Traced:
@@ -125,6 +125,7 @@ def _step_view(execution: str, name: str, one: _Traced, live_attempt: int | None
         permanent=outcome is not None and outcome.permanent,
         idempotency_key=idempotency_key(execution, name),
         history=tuple(_failure(entry, hidden) for entry in one.failures),
+        announced=(one.started.attempt, one.started.began) if one.started is not None else None,
     )
 
 

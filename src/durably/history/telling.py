@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ..entries import Head, Segment, entries_to_text
+from ..redaction import redacted
 from .attempts import attempts_of
 from .headline import headline, stopped_at
 from .model import ErrorView, ExecutionView, StepView
-from .redaction import redacted
 from .states import STUCK, is_live, state_of
 from .steps import error_of, steps_of
 

@@ -43,20 +43,31 @@ def _default_url() -> str:
 
 
 def _open(url: str) -> Store:
-    scheme, separator, rest = url.partition("://")
+    address, redact = _address_and_redact(url)
+    scheme, separator, rest = address.partition("://")
     if scheme == "memory" and separator:
         from .memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore(redact=redact)
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from .sqlite import SQLiteStore
 
-        return SQLiteStore(unquote(rest[1:]))
+        return SQLiteStore(unquote(rest[1:]), redact=redact)
     if scheme == "dynamodb" and rest.strip("/"):
         from .dynamodb import DynamoDBStore
 
-        return DynamoDBStore(unquote(rest.strip("/")))
+        return DynamoDBStore(unquote(rest.strip("/")), redact=redact)
     raise StoreError(
         f"{url!r} names no store. Write dynamodb://<table>, sqlite:///<path> (four slashes for an absolute path), or "
         "memory://, in store= or in DURABLY_STORE."
     )
+
+
+def _address_and_redact(url: str) -> tuple[str, tuple[str, ...]]:
+    """The URL before its `?redact=token,*secret*`, and those names. Raises StoreError for any other parameter."""
+    address, mark, query = url.partition("?redact=")
+    if not mark:
+        return url, ()
+    if "&" in query:
+        raise StoreError(f"{url!r}: a store's URL takes one parameter, ?redact=<name>,<name>.")
+    return address, tuple(filter(None, unquote(query).split(",")))

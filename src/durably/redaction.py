@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any
 
 HIDDEN = "•••"
@@ -57,6 +55,7 @@ def hide(data: Any, patterns: tuple[str, ...]) -> Any:
     return data
 
 
-@lru_cache(4096)
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    from fnmatch import fnmatchcase  # only where something is hidden: every step's options import this module
+
     return any(fnmatchcase(name, pattern) for pattern in patterns)
