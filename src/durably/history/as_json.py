@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from .costs import Costs
+from .events import Event
 from .model import AttemptView, ErrorView, ExecutionRow, ExecutionView, FailureView, Page, StepView
 
 Data = dict[str, Any]
@@ -124,4 +126,48 @@ def _error(error: ErrorView | None) -> Data | None:
         "module": error.module or None,
         "message": error.message,
         "traceback": error.traceback,
+    }
+
+
+def event_data(event: Event) -> Data:
+    """One line of `tail --json`."""
+    return {
+        "at": moment(event.at),
+        "execution": event.execution,
+        "event": event.kind,
+        "attempt": event.attempt,
+        "step": event.step or None,
+        "took_s": round(event.took_s, 3),
+        "tries": event.tries,
+        "bytes": event.size,
+        "how": event.how or None,
+        "error": _error(event.error),
+    }
+
+
+def costs_data(execution: str, costs: Costs) -> Data:
+    """What an execution has cost, and would elsewhere."""
+    lines = [
+        {
+            "what": line.what,
+            "requests": line.requests,
+            "write_units": line.write_units,
+            "read_units": line.read_units,
+            "dollars": line.dollars,
+        }
+        for line in costs.lines
+    ]
+    elsewhere = {
+        "step_functions": {"transitions": costs.transitions, "dollars": costs.step_functions_dollars},
+        "lambda_durable_functions": {"operations": costs.operations, "dollars": costs.lambda_durable_dollars},
+    }
+    return {
+        "id": execution,
+        "requests": sum(line.requests for line in costs.lines),
+        "write_units": costs.write_units,
+        "read_units": costs.read_units,
+        "dollars": costs.dollars,
+        "lines": lines,
+        "elsewhere": elsewhere,
+        "assumed": list(costs.assumed),
     }

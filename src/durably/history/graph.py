@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from .model import ExecutionView, StepState, StepView
@@ -55,10 +56,13 @@ def graph(view: ExecutionView, most: int = NODES_MAX) -> Graph:
         inside.setdefault(step.within if step.within in names else "", []).append(step)
     nodes: list[Node] = []
     edges: list[Edge] = []
+    made = 0
     todo = [("", "")]
     while todo:
         within, parent = todo.pop()
-        row = _shortened(_nodes_of(inside.get(within, ()), parent, len(nodes)), most, parent)
+        whole = _nodes_of(inside.get(within, ()), parent, made)
+        made += len(whole)
+        row = _shortened(whole, most)
         nodes += row
         edges += _edges(row)
         todo += [(node.first, node.id) for node in reversed(row) if node.kind == "step" and node.first in inside]
@@ -93,7 +97,7 @@ def _node(members: Sequence[StepView], parent: str, id: str) -> Node:
     )
 
 
-def _shortened(row: list[Node], most: int, parent: str) -> list[Node]:
+def _shortened(row: list[Node], most: int) -> list[Node]:
     if len(row) <= most:
         return row
     head, middle, tail = row[: most // 2], row[most // 2 : -(most // 2)], row[-(most // 2) :]
@@ -120,7 +124,7 @@ def _edges(row: Sequence[Node]) -> list[Edge]:
             layers[-1].append(node)
         else:
             layers.append([node])
-    for before, after in zip(layers, layers[1:], strict=False):
+    for before, after in pairwise(layers):
         ends = (
             before
             if len(before) * len(after) <= EDGES_MAX

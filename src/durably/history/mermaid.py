@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Node, graph
+from collections.abc import Mapping, Sequence
+
+from .graph import Node, graph
 from .model import ExecutionView
 from .spans import duration_text
 
@@ -18,8 +20,10 @@ _STYLES = """\
 def mermaid(view: ExecutionView) -> str:
     """A flowchart, top down; a step with steps inside it is a box around them."""
     drawn = graph(view)
-    lines = ["flowchart TD"]
-    lines += _inside(drawn, "", "  ")
+    inside: dict[str, list[Node]] = {}
+    for node in drawn.nodes:
+        inside.setdefault(node.parent, []).append(node)
+    lines = ["flowchart TD", *_inside(inside, "", "  ")]
     lines += [f"  {edge.before} --> {edge.after}" for edge in drawn.edges]
     return "\n".join([*lines, _STYLES]) + "\n"
 
@@ -31,15 +35,12 @@ def escaped(text: str, longest: int = 80) -> str:
     return "".join([one if one.isalnum() or one in " .,:/_-+=()…×" else f"#{ord(one)};" for one in line])
 
 
-def _inside(drawn: Graph, parent: str, indent: str) -> list[str]:
-    parents = {node.parent for node in drawn.nodes}
+def _inside(inside: Mapping[str, Sequence[Node]], parent: str, indent: str) -> list[str]:
     lines = []
-    for node in drawn.nodes:
-        if node.parent != parent:
-            continue
-        if node.id in parents:
+    for node in inside.get(parent, ()):
+        if node.id in inside:
             lines.append(f'{indent}subgraph {node.id}["{_label(node)}"]')
-            lines += _inside(drawn, node.id, indent + "  ")
+            lines += _inside(inside, node.id, indent + "  ")
             lines.append(f"{indent}end")
         else:
             opened, closed = ("[[", "]]") if node.kind == "fan-out" else ("[", "]")
