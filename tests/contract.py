@@ -21,7 +21,7 @@ import pytest
 
 from durably import DynamoDBStore
 from durably.claims import ATTEMPTS_KEPT
-from durably.entries import Claim, Claimed, Ending, Entry, Head, Segment
+from durably.entries import AttemptRecord, Claim, Claimed, Ending, Entry, Head, Segment
 from durably.errors import DurablyError, StoreError
 from durably.stores.protocol import Store
 
@@ -463,6 +463,217 @@ class StoreContract:
         claim(store, id, "b")
         end(store, id, "b", "completed", expires_s=100.0)
         assert read(store, id).expires_at == pytest.approx(clock.now() + 100, abs=1.01)
+
+    def test_a_second_end_is_refused_also_when_it_says_the_same(
+        self, store: Store, id: str, open_store: Open, clock: FakeClock
+    ) -> None:
+        claim(store, id, "a")
+        assert end(store, id, "a", "completed", result="1")
+        before = read(store, id)
+        for one in (store, open_store(clock)):
+            assert not end(one, id, "a", "completed", result="2")
+        assert read(store, id) == before
+
+    # ---- an operator's claims
+
+    @pytest.mark.parametrize("kind", ["reopen", "seize"])
+    def test_an_operators_claim_makes_no_execution(self, store: Store, id: str, clock: FakeClock, kind: str) -> None:
+        with pytest.raises(DurablyError, match="no execution"):
+            claim(store, id, "op", **{kind: True})
+        assert store.read(id, until=UNTIL) is None
+        claim(store, id, "a", expires_s=10.0)
+        clock.advance(40)
+        with pytest.raises(DurablyError, match="expired"):
+            claim(store, id, "op", **{kind: True})
+        assert claim(store, id, "b").standing == "new"
+
+    def test_only_seizing_takes_a_lease_that_runs_and_then_the_old_holder_changes_nothing(
+        self, store: Store, id: str, open_store: Open, clock: FakeClock
+    ) -> None:
+        holder, operator = store, open_store(clock)
+        claim(holder, id, "a", event=noise(5000), request_id="r1")
+        held = claim(operator, id, "op", reopen=True)
+        assert (held.standing, held.head.owner) == ("held", "a")
+        standing, head = claim(operator, id, "op", seize=True, qualname="", function="")
+        assert (standing, head.owner, head.attempt, head.status) == ("taken over", "op", 2, "running")
+        assert (head.event, head.qualname, head.function) == (noise(5000), "app:handler", "reviewer")
+        assert [(r.owner, r.ended) for r in head.attempts] == [("a", None), ("op", None)]
+        before = read(holder, id)
+        assert before == read(operator, id)
+        assert (before.owner, before.attempt, before.event) == ("op", 2, noise(5000))
+        assert not holder.renew(id, "a", 60.0, until=UNTIL)
+        assert not end(holder, id, "a", "completed", result='"zombie"')
+        assert read(holder, id) == before
+        assert end(operator, id, "op", "cancelled", "by hand")
+        assert claim(holder, id, "b").standing == "finished"
+
+    @pytest.mark.parametrize("kind", ["reopen", "seize"])
+    @pytest.mark.parametrize("status", ["failed", "cancelled"])
+    @pytest.mark.parametrize("size", [3, 5000])
+    def test_what_failed_or_was_cancelled_is_reopened_and_fenced(
+        self, store: Store, id: str, kind: str, status: str, size: int
+    ) -> None:
+        first = claim(store, id, "a", event='"e"').head
+        append(store, first, 1)
+        end(store, id, "a", status, "so", result=noise(size))
+        standing, head = claim(store, id, "op", **{kind: True})
+        assert (standing, head.status, head.result, head.generation) == (
+            "taken over",
+            "running",
+            None,
+            first.generation,
+        )
+        assert head.attempts[0].how == "so"
+        assert [one.number for one in load(store, head)] == [1]
+        assert end(store, id, "op", "waiting", "reopened")
+        after = read(store, id)
+        assert (after.status, after.result, after.event) == ("waiting", None, '"e"')
+        assert claim(store, id, "b").standing == "resumed"
+
+    @pytest.mark.parametrize("kind", ["reopen", "seize"])
+    def test_a_completed_execution_is_never_reopened(self, store: Store, id: str, kind: str) -> None:
+        claim(store, id, "a")
+        end(store, id, "a", "completed", result=noise(5000))
+        before = read(store, id)
+        standing, head = claim(store, id, "op", **{kind: True})
+        assert (standing, head.result) == ("finished", noise(5000))
+        assert read(store, id) == before
+
+    def test_a_released_lease_is_an_operators_as_anyones(self, store: Store, id: str, clock: FakeClock) -> None:
+        claim(store, id, "a")
+        end(store, id, "a")
+        assert claim(store, id, "op", reopen=True).standing == "resumed"
+        assert claim(store, id, "op2", reopen=True).standing == "held"
+        clock.advance(31)
+        assert claim(store, id, "op3", reopen=True).standing == "taken over"
+
+    @pytest.mark.parametrize("status", ["running", "failed"])
+    def test_of_many_who_seize_at_once_each_is_told_who_holds_it_in_the_end(
+        self, open_store: Open, id: str, clock: FakeClock, status: str
+    ) -> None:
+        store = open_store(clock)
+        claim(store, id, "a")
+        if status == "failed":
+            end(store, id, "a", "failed", result='"no"')
+        taken = all_at_once(6, lambda index: claim(store, id, f"op-{index}", seize=True))
+        assert [answer.standing for answer in taken] == ["taken over"] * 6
+        assert sorted(answer.head.attempt for answer in taken) == [2, 3, 4, 5, 6, 7]
+        last = max(taken, key=lambda answer: answer.head.attempt).head
+        ended = [answer.head.owner for answer in taken if end(store, id, answer.head.owner)]
+        assert ended == [last.owner]
+
+    # ---- restore and delete
+
+    def whole_head(self, id: str, clock: FakeClock, **fields: Any) -> Head:
+        records = (AttemptRecord(1, clock.now(), "a", "r1", clock.now() + 1, "ValueError: no"),)
+        given = {
+            "status": "waiting",
+            "attempt": 1,
+            "owner": "a",
+            "lease_until": 0.0,
+            "function": "reviewer",
+            "qualname": "app:handler",
+            "attempts": records,
+        }
+        return Head(id, "gen", began=clock.now(), updated=clock.now(), **(given | fields))
+
+    @pytest.mark.parametrize("size", [10, 2_600, 300_000])
+    def test_a_restored_head_reads_as_it_was_written_with_its_segments(
+        self, store: Store, id: str, open_store: Open, clock: FakeClock, size: int
+    ) -> None:
+        head = self.whole_head(
+            id,
+            clock,
+            status="completed",
+            event=noise(size),
+            result=noise(size, 2),
+            expires_at=float(int(clock.now()) + 1000),
+            unsettled=True,
+            source="header",
+        )
+        assert append(store, head, 1)
+        assert store.read(id, until=UNTIL) is None
+        assert store.restore(head, until=UNTIL)
+        seen = read(open_store(clock), id)
+        for name in ("began", "updated"):
+            assert getattr(seen, name) == pytest.approx(getattr(head, name), abs=0.01)
+        rest = {"began": 0.0, "updated": 0.0, "attempts": ()}
+        assert seen._replace(**rest) == head._replace(**rest)
+        assert [(r.number, r.owner, r.request_id, r.how) for r in seen.attempts] == [(1, "a", "r1", "ValueError: no")]
+        assert [one.number for one in load(store, seen)] == [1]
+
+    def test_a_restored_head_is_claimed_like_any_other(self, store: Store, id: str, clock: FakeClock) -> None:
+        assert store.restore(self.whole_head(id, clock, event='"e"'), until=UNTIL)
+        standing, head = claim(store, id, "b", event='"other"')
+        assert (standing, head.attempt, head.generation, read(store, id).event) == ("resumed", 2, "gen", '"e"')
+
+    def test_restoring_overwrites_nothing_but_what_has_expired(self, store: Store, id: str, clock: FakeClock) -> None:
+        claim(store, id, "a", expires_s=60.0)
+        before = read(store, id)
+        assert not store.restore(self.whole_head(id, clock), until=UNTIL)
+        assert read(store, id) == before
+        clock.advance(100)
+        assert store.restore(self.whole_head(id, clock), until=UNTIL)
+        assert read(store, id).generation == "gen"
+
+    def test_of_many_who_restore_at_once_one_does(self, open_store: Open, id: str, clock: FakeClock) -> None:
+        store = open_store(clock)
+        heads = [self.whole_head(id, clock, owner=f"o{n}")._replace(generation=f"g{n}") for n in range(6)]
+        answers = all_at_once(6, lambda index: store.restore(heads[index], until=UNTIL))
+        assert answers.count(True) == 1
+        assert read(store, id).generation == f"g{answers.index(True)}"
+
+    def test_what_is_deleted_is_gone_and_the_next_event_finds_nothing(self, store: Store, id: str) -> None:
+        head = claim(store, id, "a", event=noise(5000)).head
+        append(store, head, 1)
+        append(store, head, 2, entry_of("large", noise(500_000)))
+        end(store, id, "a", "completed", result=noise(5000))
+        assert store.delete(id, head.generation, until=UNTIL)
+        assert store.read(id, until=UNTIL) is None
+        assert load(store, head) == []
+        assert not store.delete(id, head.generation, until=UNTIL)
+        new = claim(store, id, "b")
+        assert (new.standing, new.head.generation, new.head.attempt) == ("new", "gen-b", 1)
+        assert read(store, id).event is None
+
+    @pytest.mark.parametrize("case", ["another generation", "held", "unknown"])
+    def test_what_was_not_meant_is_not_deleted(self, store: Store, id: str, case: str) -> None:
+        if case != "unknown":
+            head = claim(store, id, "a").head
+            append(store, head, 1)
+            if case == "another generation":
+                end(store, id, "a", "completed")
+        before = store.read(id, until=UNTIL)
+        assert not store.delete(id, "gen-a" if case != "another generation" else "gen-b", until=UNTIL)
+        assert store.read(id, until=UNTIL) == before
+        if case != "unknown":
+            assert len(load(store, head)) == 1
+
+    def test_a_dead_attempts_execution_is_deleted_and_the_zombie_changes_nothing(
+        self, store: Store, id: str, open_store: Open, clock: FakeClock
+    ) -> None:
+        zombie, operator = store, open_store(clock)
+        head = claim(zombie, id, "a").head
+        clock.advance(31)
+        assert operator.delete(id, head.generation, until=UNTIL)
+        assert not zombie.renew(id, "a", 30.0, until=UNTIL)
+        assert not end(zombie, id, "a", "completed", result="1")
+        append(zombie, head, 1)
+        assert store.read(id, until=UNTIL) is None
+        new = claim(store, id, "b").head
+        assert load(store, new) == []
+
+    def test_an_expired_execution_is_listed_when_asked_for_and_deleted(
+        self, open_listing: Open, clock: FakeClock
+    ) -> None:
+        store = open_listing(clock)
+        head = claim(store, "e/1", "a", expires_s=60.0).head
+        end(store, "e/1", "a", "completed")
+        clock.advance(100)
+        assert store.newest(5, until=UNTIL) == []
+        assert [one.generation for one in store.newest(5, expired=True, until=UNTIL)] == [head.generation]
+        assert store.delete("e/1", head.generation, until=UNTIL)
+        assert store.newest(5, expired=True, until=UNTIL) == []
 
     # ---- append and load
 

@@ -18,14 +18,20 @@ HOW_MAX = 80
 
 def standing(head: Head | None, claim: Claim, now: float) -> Standing:
     """What the claim would get. Raises when the head is another function's, of another body, or of a newer format."""
+    is_operators = claim.reopen or claim.seize
     if head is None or is_expired(head, now):
+        if is_operators:
+            raise DurablyError(f"there is no execution {claim.id!r}, or it has expired. Nothing was changed.")
         return "new"
     refuse_foreign(head, claim)
-    if head.status in ("completed", "failed", "cancelled"):
+    if head.status == "completed":
         return "finished"
+    if head.status in ("failed", "cancelled"):
+        # Whoever was running when it was closed may live on: the next one fences.
+        return "taken over" if is_operators else "finished"
     if head.status == "waiting":
         return "taken over" if head.unsettled else "resumed"
-    return "held" if head.lease_until > now else "taken over"
+    return "held" if head.lease_until > now and not claim.seize else "taken over"
 
 
 def is_expired(head: Head, now: float) -> bool:
@@ -85,7 +91,15 @@ def claimed(head: Head | None, claim: Claim, now: float) -> Head:
         updated=now,
         attempts=(*head.attempts, record)[-ATTEMPTS_KEPT:],
         unsettled=False,
+        result=None,
     )
+
+
+def is_deletable(head: Head | None, generation: str, now: float) -> bool:
+    """Whether this is the execution that was meant, and no living attempt holds it."""
+    if head is None or head.generation != generation:
+        return False
+    return head.status != "running" or head.lease_until <= now
 
 
 def is_holder(head: Head | None, owner: str) -> bool:

@@ -39,6 +39,8 @@ class Entry(NamedTuple):
     within: str = ""
     """The step this one ran inside of."""
     arguments: str = ""
+    redact: tuple[str, ...] = ()
+    """Names of fields that are hidden wherever this entry is shown. What is stored of a result is whole: a replay needs it."""
 
     def to_line(self) -> str:
         """The entry as one line of text."""
@@ -50,6 +52,8 @@ class Entry(NamedTuple):
             line += ',"permanent":true'
         if self.within:
             line += f',"within":{_quote(self.within)}'
+        if self.redact:
+            line += f',"redact":{json.dumps(self.redact)}'
         line += "}"
         if self.payload or self.arguments:
             line += "\t" + self.payload
@@ -75,6 +79,7 @@ def entry_from_line(line: str) -> Entry:
         permanent=meta.get("permanent", False),
         within=meta.get("within", ""),
         arguments=arguments,
+        redact=tuple(meta.get("redact", ())),
     )
 
 
@@ -153,6 +158,10 @@ class Claim(NamedTuple):
     request_id: str = ""
     event: str | None = None
     expires_s: float | None = None
+    reopen: bool = False
+    """An operator's: it makes no new execution, and takes up a failed or cancelled one again."""
+    seize: bool = False
+    """An operator's, as `reopen`, that also takes the lease from an attempt that holds it."""
 
 
 Standing = Literal["new", "resumed", "taken over", "held", "finished"]
@@ -166,7 +175,7 @@ class Claimed(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How an attempt leaves its execution: released (`waiting`), `completed`, or `failed` for good."""
+    """How an attempt leaves its execution: released (`waiting`), `completed`, `failed` for good, or `cancelled`."""
 
     status: Status
     how: str

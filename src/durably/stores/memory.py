@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from .. import claims
 from ..clock import SYSTEM, Clock
@@ -10,9 +11,10 @@ from ..entries import Claim, Claimed, Ending, Head, Segment
 
 
 class MemoryStore:
-    """Journals in this process's memory, gone with it."""
+    """Journals in this process's memory, gone with it. `redact`: names of fields whose values history hides."""
 
-    def __init__(self, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, *, redact: str | Sequence[str] = (), clock: Clock = SYSTEM) -> None:
+        self.redact = redact
         self.clock = clock
         self._lock = threading.Lock()
         self._heads: dict[str, Head] = {}
@@ -65,11 +67,31 @@ class MemoryStore:
             head = self._heads.get(execution)
             return None if head is None or claims.is_expired(head, self.clock.now()) else head
 
-    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+    def newest(
+        self, limit: int, *, before: tuple[float, str] | None = None, expired: bool = False, until: float
+    ) -> list[Head]:
         """See Store.newest."""
         now = self.clock.now()
         with self._lock:
-            heads = [head for head in self._heads.values() if not claims.is_expired(head, now)]
+            heads = [head for head in self._heads.values() if expired or not claims.is_expired(head, now)]
         heads.sort(key=lambda head: (head.began, head.id), reverse=True)
         below = [head for head in heads if before is None or (head.began, head.id) < before]
         return [head._replace(event=None, result=None, attempts=()) for head in below[:limit]]
+
+    def restore(self, head: Head, *, until: float) -> bool:
+        """See Store.restore."""
+        with self._lock:
+            there = self._heads.get(head.id)
+            if there is not None and not claims.is_expired(there, self.clock.now()):
+                return False
+            self._heads[head.id] = head
+            return True
+
+    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+        """See Store.delete."""
+        with self._lock:
+            if not claims.is_deletable(self._heads.get(execution), generation, self.clock.now()):
+                return False
+            del self._heads[execution]
+            self._segments.pop((execution, generation), None)
+            return True

@@ -28,6 +28,10 @@ class Store(Protocol):
 
         Free is: no head, an expired one, a released lease, or one that ran out. Of several claims at once one gets it.
         Raises StoreError where the store can't be used at all (no table, no permission), before anything is written.
+
+        An operator's claim (`reopen`, `seize`) makes no execution: DurablyError where there is none. It takes up failed and
+        cancelled ones again, never a completed one; with `seize` it also takes the lease from a living attempt. Whoever
+        was running there is to be fenced: it is `taken over`.
         """
         ...
 
@@ -47,13 +51,36 @@ class Store(Protocol):
         ...
 
     def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
-        """Give the lease back, with how the attempt ended. False when it no longer holds it; then nothing changes."""
+        """Give the lease back, with how the attempt ended. False when it no longer holds it; then nothing changes.
+
+        So the second of two calls is told False, also with the same ending; one whose answer was lost is told True.
+        """
         ...
 
     def read(self, execution: str, *, until: float) -> Head | None:
         """The head as of now, with event and result; None when there is none or it has expired."""
         ...
 
-    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
-        """Heads by `(began, id)`, newest first, below `before`; without event, result and attempts. May lag behind."""
+    def newest(
+        self, limit: int, *, before: tuple[float, str] | None = None, expired: bool = False, until: float
+    ) -> list[Head]:
+        """Heads by `(began, id)`, newest first, below `before`; without event, result and attempts. May lag behind.
+
+        With `expired` also those that count as absent and still lie there.
+        """
+        ...
+
+    def restore(self, head: Head, *, until: float) -> bool:
+        """Write a whole head where there is none, or an expired one. False when there is one; then nothing changes.
+
+        Its segments are appended before, in a generation of its own: until the head stands nobody meets them.
+        """
+        ...
+
+    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+        """Remove that generation's head and all that belongs to it. False, and nothing changes, when the head is of another
+        generation or gone, or a living attempt holds it.
+
+        Broken off in the middle, it leaves a head that counts as expired, and is finished by the same call again.
+        """
         ...

@@ -9,8 +9,8 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -42,8 +42,11 @@ CREATE TABLE IF NOT EXISTS journal (
 class SQLiteStore:
     """Journals in the SQLite file at `path`, which is made, with its folder, at first use."""
 
-    def __init__(self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, redact: str | Sequence[str] = (), clock: Clock = SYSTEM
+    ) -> None:
         self.path = Path(path)
+        self.redact = redact
         self.clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -65,10 +68,7 @@ class SQLiteStore:
             if head is not None and standing in ("held", "finished"):
                 return Claimed(standing, head)
             head = claims.claimed(head, claim, now)
-            connection.execute(
-                "INSERT OR REPLACE INTO executions (id, status, began, head, event, result) VALUES (?, ?, ?, ?, ?, ?)",
-                (head.id, head.status, head.began, head_to_text(head), head.event, head.result),
-            )
+            self._put(connection, head)
             return Claimed(standing, head)
 
         return self._transaction(work, until)
@@ -113,16 +113,44 @@ class SQLiteStore:
         head = self._with_connection(lambda connection: self._head(connection, execution), until)
         return None if head is None or claims.is_expired(head, self.clock.now()) else head
 
-    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+    def newest(
+        self, limit: int, *, before: tuple[float, str] | None = None, expired: bool = False, until: float
+    ) -> list[Head]:
         """See Store.newest."""
         query = "SELECT head FROM executions WHERE (began, id) < (?, ?) ORDER BY began DESC, id DESC"
 
         def work(connection: sqlite3.Connection) -> list[Head]:
-            found = (head_from_text(text, None, None) for (text,) in connection.execute(query, before or (9e99, "")))
             now = self.clock.now()
-            return list(islice((head for head in found if not claims.is_expired(head, now)), limit))
+            # Closed, not left to the collector: a statement that is still open holds up the WAL's checkpoint.
+            with closing(connection.execute(query, before or (9e99, ""))) as rows:
+                found = (head_from_text(text, None, None) for (text,) in rows)
+                return list(islice((head for head in found if expired or not claims.is_expired(head, now)), limit))
 
         return [head._replace(attempts=()) for head in self._with_connection(work, until)]
+
+    def restore(self, head: Head, *, until: float) -> bool:
+        """See Store.restore."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            there = self._head(connection, head.id)
+            if there is not None and not claims.is_expired(there, self.clock.now()):
+                return False
+            self._put(connection, head)
+            return True
+
+        return self._transaction(work, until)
+
+    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+        """See Store.delete."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if not claims.is_deletable(self._head(connection, execution), generation, self.clock.now()):
+                return False
+            connection.execute("DELETE FROM executions WHERE id = ?", (execution,))
+            connection.execute("DELETE FROM journal WHERE execution = ? AND generation = ?", (execution, generation))
+            return True
+
+        return self._transaction(work, until)
 
     def _change(self, execution: str, owner: str, change: Callable[[Head, float], Head], until: float) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
@@ -137,6 +165,13 @@ class SQLiteStore:
             return True
 
         return self._transaction(work, until)
+
+    @staticmethod
+    def _put(connection: sqlite3.Connection, head: Head) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO executions (id, status, began, head, event, result) VALUES (?, ?, ?, ?, ?, ?)",
+            (head.id, head.status, head.began, head_to_text(head), head.event, head.result),
+        )
 
     @staticmethod
     def _head(connection: sqlite3.Connection, execution: str) -> Head | None:

@@ -124,6 +124,58 @@ def hand_back(old: Head, owner: str) -> dict[str, Any]:
     return as_holder(changed, owner)
 
 
+def take(old: Head, new: Head) -> dict[str, Any]:
+    """An operator's claim: make the head that was read the claimed one. The event stays where it is, a result goes."""
+    changed: Item = {
+        "status": _RUNNING,
+        "owner": {"S": new.owner},
+        "lease": items.number(new.lease_until),
+        "updated": items.number(new.updated),
+        "attempt": {"N": str(new.attempt)},
+        "attempts": {"L": [items.record_attribute(record) for record in new.attempts]},
+    }
+    unchanged, update = if_unchanged(old), _setting(changed)
+    gone = ("unsettled", "result", "result_parts", "result_packed")
+    return unchanged | {
+        "UpdateExpression": f"{update['UpdateExpression']} REMOVE {', '.join(f'#{name}' for name in gone)}",
+        "ExpressionAttributeNames": unchanged["ExpressionAttributeNames"]
+        | update["ExpressionAttributeNames"]
+        | {f"#{name}": name for name in gone},
+        "ExpressionAttributeValues": unchanged["ExpressionAttributeValues"] | update["ExpressionAttributeValues"],
+    }
+
+
+def grave_of(generation: str) -> str:
+    """The owner of a head that is being deleted: nobody's, so every condition on the one before it fails."""
+    return f"deleted {generation}"
+
+
+def bury(generation: str, now: float) -> dict[str, Any]:
+    """Let the head count as expired for everyone, unless it is of another generation or a living attempt holds it.
+
+    A day in the past, so that no clock sees it otherwise; TTL leaves alone what lies more than five years back.
+    """
+    update = _setting({"owner": {"S": grave_of(generation)}, "lease": items.number(0), **items.ttl(now - 86_400)})
+    return {
+        **_REFUSED,
+        "UpdateExpression": update["UpdateExpression"],
+        "ConditionExpression": "#generation = :generation AND NOT (#status = :running AND #lease > :now)",
+        "ExpressionAttributeNames": update["ExpressionAttributeNames"]
+        | {"#generation": "generation", "#status": "status"},
+        "ExpressionAttributeValues": update["ExpressionAttributeValues"]
+        | {":generation": {"S": generation}, ":running": _RUNNING, ":now": items.number(now)},
+    }
+
+
+def if_buried(generation: str) -> dict[str, Any]:
+    """The condition that the head is still this generation's gravestone."""
+    return {
+        "ConditionExpression": "#owner = :grave",
+        "ExpressionAttributeNames": {"#owner": "owner"},
+        "ExpressionAttributeValues": {":grave": {"S": grave_of(generation)}},
+    }
+
+
 def query(execution: str, prefix: str) -> dict[str, Any]:
     """All items of an execution whose sort key begins so, read strongly."""
     return {
@@ -135,7 +187,18 @@ def query(execution: str, prefix: str) -> dict[str, Any]:
 
 def as_holder(changed: Item, owner: str) -> dict[str, Any]:
     """Set these attributes if that attempt still holds the lease."""
-    sets, values, names = [], {":me": {"S": owner}, ":running": _RUNNING}, {"#owner": "owner", "#status": "status"}
+    update = _setting(changed)
+    return {
+        "UpdateExpression": update["UpdateExpression"],
+        "ConditionExpression": _HOLDER,
+        "ExpressionAttributeNames": update["ExpressionAttributeNames"] | {"#owner": "owner", "#status": "status"},
+        "ExpressionAttributeValues": update["ExpressionAttributeValues"] | {":me": {"S": owner}, ":running": _RUNNING},
+        **_REFUSED,
+    }
+
+
+def _setting(changed: Item) -> dict[str, Any]:
+    sets, values, names = [], {}, {}
     for index, (path, value) in enumerate(changed.items()):
         name, bracket, place = path.partition("[")
         names[f"#{name}"] = name
@@ -143,8 +206,6 @@ def as_holder(changed: Item, owner: str) -> dict[str, Any]:
         sets.append(f"#{name}{bracket}{place} = :v{index}")
     return {
         "UpdateExpression": "SET " + ", ".join(sets),
-        "ConditionExpression": _HOLDER,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
-        **_REFUSED,
     }

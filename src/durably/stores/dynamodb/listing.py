@@ -16,7 +16,7 @@ PROJECTED = ("status", "function", "attempt", "updated", "generation", "expires_
 
 
 def newest_heads(calls: Calls, limit: int, before: tuple[float, str] | None, now: float, until: float) -> list[Head]:
-    """The newest heads below `before`, as (began, id), that have not expired."""
+    """The newest heads below `before`, as (began, id), that have not expired by `now`."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(items.SHARDS) as pool:

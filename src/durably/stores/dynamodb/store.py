@@ -7,27 +7,23 @@ effect and whose answer was lost is told from a rival's by it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import claims
 from ...clock import SYSTEM, Clock
 from ...entries import Claim, Claimed, Ending, Head, Segment
 from ...errors import StoreError
-from ..protocol import SEGMENT_GRACE_S
 from . import expressions, items
+from .access import INLINE_BYTES, get, keep_text, query, update, whole, write_parts
 from .calls import Calls, CorrectedClock, Refused
+from .keeping import delete, restore
 from .listing import newest_heads
 from .table import create_table
-from .texts import Item, Packed, binary, pack
+from .texts import Item, Packed, pack
 
 if TYPE_CHECKING:
     from boto3.session import Session
-
-INLINE_BYTES = 2048
-"""An event or a result above this, compressed, is an item of its own."""
-
-HEAD_TEXT_BYTES = 2300
-"""Event and result together in the head, which stays under 4 KB."""
 
 
 class DynamoDBStore:
@@ -38,9 +34,16 @@ class DynamoDBStore:
     """
 
     def __init__(
-        self, table: str, *, session: Session | None = None, client: Any = None, clock: Clock = SYSTEM
+        self,
+        table: str,
+        *,
+        session: Session | None = None,
+        client: Any = None,
+        redact: str | Sequence[str] = (),
+        clock: Clock = SYSTEM,
     ) -> None:
         self.table = table
+        self.redact = redact
         self.clock = CorrectedClock(clock)
         self._calls = Calls(table, session, client, self.clock)
         self._held: dict[str, tuple[Head, int]] = {}
@@ -51,12 +54,14 @@ class DynamoDBStore:
 
     def claim(self, claim: Claim, *, until: float) -> Claimed:
         """See Store.claim."""
+        if claim.reopen or claim.seize:
+            return self._take(claim, until)
         clock_was_known = self.clock.offset_s is not None
         now = round(self.clock.now(), 3)
         event = None if claim.event is None else pack(claim.event, beside=1024)
         inline = event if event is not None and len(event.raw) <= INLINE_BYTES else None
         try:
-            there = self._update(claim.id, expressions.claim(claim, now, inline), until).get("Attributes")
+            there = update(self._calls, claim.id, expressions.claim(claim, now, inline), until).get("Attributes")
         except Refused as refused:
             claimed, there = self._judge(claim, refused.item, inline, until)
         else:
@@ -76,7 +81,7 @@ class DynamoDBStore:
 
     def load(self, execution: str, generation: str, *, until: float) -> list[Segment]:
         """See Store.load."""
-        return items.segments_from(self._query(execution, items.journal_prefix(generation), until))
+        return items.segments_from(query(self._calls, execution, items.journal_prefix(generation), until))
 
     def append(self, segment: Segment, *, until: float) -> bool:
         """See Store.append."""
@@ -86,14 +91,14 @@ class DynamoDBStore:
         try:
             self._calls.call("PutItem", until=until, Item=item, **expressions.IF_ABSENT)
         except Refused as refused:
-            there = refused.item or self._get(segment.execution, item["sk"]["S"], until)
+            there = refused.item or get(self._calls, segment.execution, item["sk"]["S"], until)
             return there is not None and there["owner"]["S"] == segment.owner
         return True
 
     def renew(self, execution: str, owner: str, lease_s: float, *, until: float) -> bool:
         """See Store.renew."""
         try:
-            self._update(execution, expressions.renew(owner, self.clock.now() + lease_s), until)
+            update(self._calls, execution, expressions.renew(owner, self.clock.now() + lease_s), until)
         except Refused:
             return False
         return True
@@ -101,14 +106,14 @@ class DynamoDBStore:
     def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
         """See Store.end."""
         held, event_bytes = self._held.get(owner) or (self.read(execution, until=until), 0)
-        if held is None or held.owner != owner or not held.attempts:
+        if held is None or not claims.is_holder(held, owner) or not held.attempts:
             return False
         head = claims.ended(held, ending, self.clock.now())
         result = self._keep_result(head, event_bytes, until)
         try:
-            self._update(execution, expressions.end(head, len(held.attempts) - 1, result), until)
+            update(self._calls, execution, expressions.end(head, len(held.attempts) - 1, result), until)
         except Refused as refused:
-            there = refused.item or self._get(execution, "head", until)
+            there = refused.item or get(self._calls, execution, "head", until)
             if there is None or there["owner"]["S"] != owner or there["status"]["S"] != ending.status:
                 return False
         self._held.pop(owner, None)
@@ -116,15 +121,42 @@ class DynamoDBStore:
 
     def read(self, execution: str, *, until: float) -> Head | None:
         """See Store.read."""
-        item = self._get(execution, "head", until)
+        item = get(self._calls, execution, "head", until)
         if item is None:
             return None
         head = items.head_from(item)
-        return None if claims.is_expired(head, self.clock.now()) else self._whole(head, item, until)
+        return None if claims.is_expired(head, self.clock.now()) else whole(self._calls, head, item, until)
 
-    def newest(self, limit: int, *, before: tuple[float, str] | None = None, until: float) -> list[Head]:
+    def newest(
+        self, limit: int, *, before: tuple[float, str] | None = None, expired: bool = False, until: float
+    ) -> list[Head]:
         """See Store.newest. One Query a shard, at the same time, merged."""
-        return newest_heads(self._calls, limit, before, self.clock.now(), until)
+        return newest_heads(self._calls, limit, before, 0.0 if expired else self.clock.now(), until)
+
+    def restore(self, head: Head, *, until: float) -> bool:
+        """See Store.restore."""
+        return restore(self._calls, head, self.clock, until)
+
+    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+        """See Store.delete."""
+        return delete(self._calls, execution, generation, self.clock, until)
+
+    def _take(self, claim: Claim, until: float) -> Claimed:
+        """An operator's claim: against the very head that was read, and without moving its event."""
+        while True:
+            item = get(self._calls, claim.id, "head", until)
+            head = None if item is None else items.head_from(item)
+            if item is not None and head is not None and head.owner == claim.owner:
+                return Claimed("taken over", whole(self._calls, head, item, until))  # ours, whose answer was lost
+            granted = _granted(head, claim, round(self.clock.now(), 3))
+            if item is None or head is None or granted.standing in ("held", "finished"):
+                return granted._replace(head=whole(self._calls, granted.head, item or {}, until))
+            try:
+                update(self._calls, claim.id, expressions.take(head, granted.head), until)
+            except Refused:
+                continue
+            event = {name: value for name, value in item.items() if name.startswith("event")}
+            return Claimed(granted.standing, whole(self._calls, granted.head, event, until))
 
     def _judge(self, claim: Claim, item: Item | None, event: Packed | None, until: float) -> tuple[Claimed, Item]:
         """What a refused claim comes to: held, finished, our own after all, or to be claimed against this very head.
@@ -132,7 +164,7 @@ class DynamoDBStore:
         With it the head's item as it was before.
         """
         while True:
-            item = item or self._get(claim.id, "head", until)
+            item = item or get(self._calls, claim.id, "head", until)
             now = round(self.clock.now(), 3)
             head = None if item is None else items.head_from(item)
             if head is not None and head.owner == claim.owner:
@@ -140,7 +172,7 @@ class DynamoDBStore:
                 return Claimed("new" if head.attempt == 1 else "taken over", head), item or {}
             granted = _granted(head, claim, now)
             if granted.standing in ("held", "finished"):
-                return granted._replace(head=self._whole(granted.head, item or {}, until)), item or {}
+                return granted._replace(head=whole(self._calls, granted.head, item or {}, until)), item or {}
             try:
                 self._calls.call(
                     "PutItem", until=until, Item=_next_item(granted, item, event), **expressions.if_unchanged(head)
@@ -160,7 +192,7 @@ class DynamoDBStore:
             head = head._replace(began=now, expires_at=expires_at)
             changed |= {"began": items.number(now)} | items.ttl(expires_at)
         try:
-            self._update(claim.id, expressions.as_holder(changed, claim.owner), until)
+            update(self._calls, claim.id, expressions.as_holder(changed, claim.owner), until)
         except Refused:
             raise StoreError(
                 f"execution {claim.id!r} was claimed by another attempt; let the event come again."
@@ -172,7 +204,7 @@ class DynamoDBStore:
         if old.status != "running" or old.lease_until <= self.clock.now():
             return claimed
         try:
-            self._update(claim.id, expressions.hand_back(old, claim.owner), until)
+            update(self._calls, claim.id, expressions.hand_back(old, claim.owner), until)
         except Refused:
             raise StoreError(
                 f"execution {claim.id!r} was claimed by several attempts at once; let the event come again."
@@ -181,13 +213,10 @@ class DynamoDBStore:
 
     def _keep_event(self, head: Head, claim: Claim, until: float) -> None:
         """Write a large event's parts, then let the head point at them."""
-        packed = pack(claim.event or "", beside=0)
-        prefix = f"event#{head.generation}#{claim.owner}"
-        for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
-            self._calls.call("PutItem", until=until, Item=part)
-        pointer = items.in_parts("event", packed) | {"event_owner": {"S": claim.owner}}
+        pointer = write_parts(self._calls, head, "event", claim.event or "", claim.owner, until)
+        pointer |= {"event_owner": {"S": claim.owner}}
         try:
-            self._update(head.id, expressions.point_at(pointer, claim.owner), until)
+            update(self._calls, head.id, expressions.point_at(pointer, claim.owner), until)
         except Refused:
             return  # Another attempt took over, and keeps the event itself; this one will learn of it at its first append.
 
@@ -195,40 +224,7 @@ class DynamoDBStore:
         """The result as attributes of the head; a large one is written as parts first."""
         if head.result is None:
             return {}
-        packed = pack(head.result, beside=event_bytes + 1024)
-        if len(packed.raw) <= INLINE_BYTES and len(packed.raw) + event_bytes <= HEAD_TEXT_BYTES:
-            return {"result": packed.attribute()}
-        prefix = f"result#{head.generation}#{head.owner}"
-        for part in items.part_items(head.id, prefix, packed, _later(head.expires_at)):
-            self._calls.call("PutItem", until=until, Item=part)
-        return items.in_parts("result", packed)
-
-    def _whole(self, head: Head, item: Item, until: float) -> Head:
-        """The head with those of its texts that are kept in parts."""
-        for name, owner in (("event", item.get("event_owner", {}).get("S", "")), ("result", head.owner)):
-            if f"{name}_parts" in item:
-                prefix = f"{name}#{head.generation}#{owner}"
-                parts = {part["sk"]["S"]: binary(part["part"]) for part in self._query(head.id, prefix, until)}
-                text = items.from_parts(item, name, parts, prefix)
-                head = head._replace(event=text) if name == "event" else head._replace(result=text)
-        return head
-
-    def _update(self, execution: str, expression: dict[str, Any], until: float) -> dict[str, Any]:
-        return self._calls.call("UpdateItem", until=until, Key=items.key(execution), **expression)
-
-    def _get(self, execution: str, sk: str, until: float) -> Item | None:
-        answer = self._calls.call("GetItem", until=until, Key=items.key(execution, sk), ConsistentRead=True)
-        return answer.get("Item")
-
-    def _query(self, execution: str, prefix: str, until: float) -> list[Item]:
-        params = expressions.query(execution, prefix)
-        found: list[Item] = []
-        while True:
-            answer = self._calls.call("Query", until=until, **params)
-            found += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return found
-            params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return keep_text(self._calls, head, "result", head.result, event_bytes, until)
 
 
 def _granted(old: Head | None, claim: Claim, now: float) -> Claimed:
@@ -236,10 +232,6 @@ def _granted(old: Head | None, claim: Claim, now: float) -> Claimed:
     if old is not None and standing in ("held", "finished"):
         return Claimed(standing, old)
     return Claimed(standing, claims.claimed(old, claim, now))
-
-
-def _later(expires_at: float | None) -> float | None:
-    return None if expires_at is None else expires_at + SEGMENT_GRACE_S
 
 
 def _next_item(granted: Claimed, item: Item | None, event: Packed | None) -> Item:
