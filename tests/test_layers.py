@@ -14,7 +14,7 @@ LAYERS = (
     ("entries",),
     ("claims", "journal", "identity"),
     ("stores",),
-    ("hooks", "timer", "lease", "appender", "retry", "options", "recording", "outcomes"),
+    ("events", "hooks", "timer", "lease", "appender", "retry", "options", "recording", "outcomes"),
     ("attempt",),
     ("program", "current"),
     ("steps", "execution", "fan"),

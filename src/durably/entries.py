@@ -6,7 +6,7 @@ A segment's text is one line an entry, `{"result":"charge","attempt":1,…}<TAB>
 read in a database console and the payload's bytes are kept as the codec wrote them (JSON text has no raw tab or newline).
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string, at every cold start.
 
 import json
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """A step's name and options as a caller writes them, and what is said of ones that can't work."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string, at every cold start.
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta

@@ -4,7 +4,7 @@
 lease) and is sent what came of it; the shells in `steps` and in async code do only that. It ends with an `Answer`.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string, at every cold start.
 
 from collections.abc import Generator
 from typing import Any, NamedTuple

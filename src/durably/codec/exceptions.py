@@ -12,12 +12,12 @@ from typing import Any
 
 from ..errors import NotSerializable
 from .classes import name_of
+from .marks import TooLarge, Writer, encodes
 from .placeholders import NotStored, what_it_was
+from .plain import dumps, is_utf8
 from .text import JSON, Codec, JSONCodec
 from .unencodable import Unencodable, dotted
 from .validation import line_errors
-from .values import dumps, is_utf8
-from .walk import TooLarge, Writer, encodes
 
 LONGEST_TEXT = 16 * 1024
 """Characters of a message or a traceback."""

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
 from types import MemberDescriptorType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .annotations import Place
@@ -83,8 +83,7 @@ def _default_of(cls: Any, name: str) -> object:
     return cls._field_defaults[name]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     """What all values of a dataclass have in common."""
 
     head: dict[str, object]

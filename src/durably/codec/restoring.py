@@ -12,11 +12,11 @@ from typing import Any
 from .annotations import Place, place_of
 from .annotations import hints_of as annotated
 from .exceptions import Record, field_slots
+from .marks import Reader, decodes
 from .placeholders import placeholder
 from .text import JSON, Codec, loads
 from .unencodable import Unencodable, dotted
 from .validation import validation_error
-from .walk import Reader, decodes
 
 ADVICE = "it was not stored with the exception; keep what you need of it as plain data on the exception"
 

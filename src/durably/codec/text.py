@@ -5,11 +5,9 @@ from __future__ import annotations
 from json import JSONDecoder
 from typing import Any, Protocol
 
-from . import models, moments, records, values  # noqa: F401 - each registers its types
 from .annotations import place_of
+from .plain import dumps, is_plain, is_utf8
 from .unencodable import Unencodable
-from .values import LARGEST_INT, dumps, is_utf8
-from .walk import MAX_DEPTH, Reader, Writer
 
 
 class Codec(Protocol):
@@ -29,11 +27,13 @@ class JSONCodec:
 
     def encode(self, value: object) -> str:
         """The text of a value. Raises Unencodable with the path to what can't come back the same."""
-        if _is_plain(value, 1):
+        if is_plain(value, 1):
             text = dumps(value)
             # Keys that begin with $ and lone surrogates are rare, and the text shows them at the speed of C.
             if '"$' not in text and is_utf8(text):
                 return text
+        from .marks import Writer
+
         try:
             return dumps(Writer().write(value))
         except Unencodable as error:
@@ -47,6 +47,8 @@ class JSONCodec:
         data = loads(text)
         if '"$' not in text:
             return data
+        from .marks import Reader
+
         try:
             return Reader(returns).read(data, place_of(returns))
         except Unencodable as error:
@@ -72,29 +74,3 @@ def _refuse(constant: str) -> None:
 
 
 _decoder = JSONDecoder(parse_constant=_refuse)
-_ATOMS = frozenset((str, bool, type(None)))
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether JSON's own encoder gives a text that comes back the same, but for what that text shows."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return True
-    if kind is int:
-        return bool(-LARGEST_INT < value < LARGEST_INT)
-    if kind is float:
-        # Neither infinite nor NaN.
-        return bool(value - value == 0.0)
-    if depth > MAX_DEPTH:
-        return False
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or (type(item) not in _ATOMS and not _is_plain(item, depth + 1)):
-                return False
-        return True
-    if kind is list:
-        for item in value:  # noqa: SIM110 - a generator would take twice as long
-            if type(item) not in _ATOMS and not _is_plain(item, depth + 1):
-                return False
-        return True
-    return False

@@ -6,33 +6,16 @@ import binascii
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from json import JSONEncoder
 from typing import Any
 
 from .annotations import Place
+from .plain import LARGEST_INT, dumps, is_utf8
 from .unencodable import Unencodable
 from .walk import FINDERS, Encoder, Reader, Writer, decodes, encodes
-
-LARGEST_INT = 1 << 2048
-"""617 digits: Python reads ints of up to 640 whatever `sys.set_int_max_str_digits` says."""
-
-dumps = JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
-"""Structure to text; the walk has looked for cycles already."""
 
 _FACTORIES: dict[str, Callable[[], Any]] = {
     kind.__name__: kind for kind in (list, dict, set, int, float, str, bool, tuple, bytes, frozenset)
 }
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a string has no lone surrogate, so that its text can be stored."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @encodes(bool, type(None))

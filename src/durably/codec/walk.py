@@ -11,10 +11,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .annotations import Place, at_item, at_key, at_value
+from .plain import MAX_DEPTH
 from .unencodable import Unencodable, dotted
-
-MAX_DEPTH = 100
-"""Levels of nesting. At most five frames each, so it fits the 1,000 that Python gives by default with room for the caller's."""
 
 Encoder = Callable[["Writer", Any], object]
 Decoder = Callable[["Reader", dict[str, Any], Place], object]
