@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ..history.model import ExecutionState, StepState
 
-STYLES: dict[ExecutionState | StepState, str] = {
+STYLES: dict[str, str] = {
     "completed": "green",
     "done": "green",
     "running": "cyan",

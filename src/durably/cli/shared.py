@@ -108,7 +108,7 @@ def find_id(store: Store, given: str) -> str:
     raise DurablyError(f"{given!r} is a part of {len(found)} ids: {shown}. Give more of it.")
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
+class Duration(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no generic one
     """`90d`, `6h`, `15m`, `30s`, or several of them: `1h30m`."""
 
     name = "duration"
@@ -124,7 +124,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic from click
         return timedelta(seconds=seconds)
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
+class Moment(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no generic one
     """A time: how long ago (`1d`), or ISO 8601 (`2026-11-24T12:00`, in local time unless it says another). Epoch seconds."""
 
     name = "time"

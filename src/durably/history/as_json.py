@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .costs import Costs
 from .events import Event
 from .model import AttemptView, ErrorView, ExecutionRow, ExecutionView, FailureView, Page, StepView
+
+if TYPE_CHECKING:
+    from .costs import Costs
 
 Data = dict[str, Any]
 

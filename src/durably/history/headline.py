@@ -82,7 +82,7 @@ def _next(head: Head, state: ExecutionState, steps: tuple[StepView, ...], *, stu
     if at is not None and at.error is not None and at.error.class_name == "StepInterrupted":
         return f"look whether its effect happened, then `durably resolve {id} {shlex.quote(at.name)}`"
     if head.status in ("failed", "cancelled") or stuck:
-        return f"next: nothing by itself; `durably redrive {id}`"
+        return f"next: nothing by itself, `durably redrive {id}` runs it again"
     return f"next: the trigger's retry, or `durably redrive {id}`"
 
 

@@ -18,6 +18,8 @@ BATCH = 200
 """Heads read at once when a filter may pass few of them."""
 SEARCHED_MAX = 10_000
 """Heads looked at for one page; then the page ends, and says where to go on."""
+SURE_S = 60.0
+"""An attempt begun less than this ago is taken for alive where the list tells no lease: twice the default lease."""
 
 
 class NoSuchExecution(DurablyError):
@@ -84,7 +86,7 @@ def list_executions(
             searched += 1
             before = (head.began, head.id)
             if wanted(head):
-                row = _row(store, head, now, stuck, until)
+                row = _row(store, head, status, now, stuck, until)
                 if status is None or row.state == status:
                     rows.append(row)
         if len(heads) < asked:
@@ -98,9 +100,9 @@ def _filter(function: str | None, text: str | None) -> Callable[[Head], bool]:
     return lambda head: (function is None or head.function == function) and part in head.id.lower()
 
 
-def _row(store: Store, head: Head, now: float, stuck: timedelta, until: float) -> ExecutionRow:
-    if head.status == "running" and head.lease_until == 0 and now - head.updated > stuck.total_seconds():
-        # The index has no lease. An attempt of that age is rare, so its head is asked: it may have died long ago.
-        head = store.read(head.id, until=until) or head
-        head = head._replace(event=None, result=None, attempts=())
+def _row(store: Store, head: Head, status: str | None, now: float, stuck: timedelta, until: float) -> ExecutionRow:
+    is_of_interest = status not in ("waiting", "completed", "cancelled")
+    if head.status == "running" and head.lease_until == 0 and now - head.updated > SURE_S and is_of_interest:
+        # The index has no lease, and an attempt of that age is alive only if it was renewed: its head knows.
+        head = (store.read(head.id, until=until) or head)._replace(event=None, result=None, attempts=())
     return ExecutionRow(head, state_of(head, now, stuck))

@@ -1,0 +1,113 @@
+"""`redrive`: open a failed execution again, and send its stored event to its function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from ..entries import Ending, Head
+from ..errors import DurablyError
+from ..stores.protocol import Store
+from .actions_identity import event_of, payload_text, refuse_unless_it_leads_to
+from .actions_lease import act, read_head, refuse_if_held, take
+from .reading import list_executions
+from .states import STUCK
+
+Invoke = Callable[[str, str], object]
+"""Sends the payload (JSON) to the function of that name, to be run soon. Raises DurablyError when it could not."""
+
+ASYNC_BYTES_MAX = 1_000_000
+"""Of the payload of an asynchronous invocation (Lambda quotas: 1 MB)."""
+
+
+def redrive(store: Store, execution: str, invoke: Invoke, *, function: str | None = None) -> Head:
+    """Run an execution again from its stored event: what is done is replayed, and it goes on where it stopped.
+
+    One that failed for good or was cancelled is opened first. `function`: the Lambda function, where it has another name
+    than the execution's. Raises DurablyError for one that is completed or runs, and where its event can't lead to it.
+    """
+    head = read_head(store, execution)
+    if head.status == "completed":
+        raise DurablyError(
+            f"execution {head.id!r} is completed, so a delivery would only return its result. To run it another way, fork it: "
+            f"durably fork {head.id} --from STEP"
+        )
+    refuse_if_held(store, head, "It needs no redrive.")
+    event = event_of(head)
+    refuse_unless_it_leads_to(head, event)
+    target, payload = function or function_of(head), payload_text(event)
+    was = "reopened and redriven" if head.status in ("failed", "cancelled") else "redriven"
+    # The lease is given back before the event is sent: the attempt it begins must not find it taken.
+    opened = act(take(store, head), Ending("waiting", f"{was} by hand"))
+    try:
+        invoke(target, payload)
+    except DurablyError as error:
+        raise DurablyError(
+            f"execution {head.id!r} is open and waits, but its event was not sent: {error} Then redrive it again."
+        ) from error
+    return opened
+
+
+def function_of(head: Head) -> str:
+    """The Lambda function that the execution's handler ran in. Raises DurablyError where it was none."""
+    if not head.function or ":" in head.function:
+        raise DurablyError(
+            f"the handler of execution {head.id!r} did not run in a Lambda function by that name ({head.function!r}). Say which "
+            "one takes its event: --function NAME."
+        )
+    return head.function
+
+
+def failed_executions(
+    store: Store, since: float | None = None, *, function: str | None = None, stuck: timedelta = STUCK
+) -> Iterator[Head]:
+    """The heads, newest first, of what has failed: Fatal, or nothing happened for longer than `stuck`. `since`: when it began."""
+    before: tuple[float, str] | None = None
+    while True:
+        page = list_executions(
+            store, status="failed", function=function, since=since, limit=200, before=before, stuck=stuck
+        )
+        yield from (row.head for row in page.rows)
+        if page.next is None:
+            return
+        before = page.next
+
+
+def lambda_invoker(*, endpoint_url: str | None = None, client: Any = None) -> Invoke:
+    """Sends events to AWS Lambda asynchronously, or to the local Lambda at that URL, with boto3's credentials and region."""
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        raise DurablyError("a redrive through Lambda needs boto3: pip install 'durably[dynamodb]'.") from error
+    try:
+        sender = client or boto3.client("lambda", endpoint_url=endpoint_url)
+    except BotoCoreError as error:
+        raise DurablyError(f"boto3 can't make a Lambda client: {error}. Set AWS_REGION, or a profile.") from error
+
+    def invoke(function: str, payload: str) -> None:
+        raw = payload.encode()
+        if len(raw) > ASYNC_BYTES_MAX:
+            raise DurablyError(
+                f"the event has {len(raw):,} bytes, and Lambda takes {ASYNC_BYTES_MAX:,} of an asynchronous invocation. Send it "
+                "again from where it came from."
+            )
+        try:
+            sender.invoke(FunctionName=function, InvocationType="Event", Payload=raw)
+        except ClientError as error:
+            raise DurablyError(
+                _advice(error.response.get("Error", {}).get("Code", ""), function, str(error))
+            ) from error
+        except BotoCoreError as error:
+            raise DurablyError(f"Lambda could not be reached: {error}.") from error
+
+    return invoke
+
+
+def _advice(code: str, function: str, told: str) -> str:
+    if code == "ResourceNotFoundException":
+        return f"there is no function {function!r} in this account and region; --function NAME names another. ({told})"
+    if code in ("AccessDeniedException", "UnrecognizedClientException"):
+        return f"these credentials may not do lambda:InvokeFunction on {function!r}. ({told})"
+    return f"lambda:InvokeFunction on {function!r} failed. ({told})"
