@@ -50,6 +50,7 @@ class SQLiteStore:
         self.clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._wait_ms = 0
         _open_stores.add(self)
 
     def __del__(self) -> None:
@@ -166,6 +167,14 @@ class SQLiteStore:
 
         return self._transaction(work, until)
 
+    def _wait_for_others(self, connection: sqlite3.Connection, left_ms: float) -> None:
+        """SQLite waits by itself for another process's write to end; at least a little, also when time is short."""
+        wait_ms = min(WAIT_MAX_MS, max(100, int(left_ms)))
+        # Telling it costs a third of a small append, and a wait that is a tenth longer harms nobody.
+        if not wait_ms <= self._wait_ms <= wait_ms * 1.1:
+            connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            self._wait_ms = wait_ms
+
     @staticmethod
     def _put(connection: sqlite3.Connection, head: Head) -> None:
         connection.execute(
@@ -194,9 +203,7 @@ class SQLiteStore:
     def _with_connection(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         with self._lock, self._said_as_store_error():
             connection = self._connect()
-            # SQLite waits by itself for another process's write to end; at least a little, also when time is short.
-            wait_ms = min(WAIT_MAX_MS, max(100, int((until - self.clock.monotonic()) * 1000)))
-            connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
             return work(connection)
 
     def _connect(self) -> sqlite3.Connection:
@@ -206,7 +213,7 @@ class SQLiteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(_TABLES)
-            self._connection = connection
+            self._connection, self._wait_ms = connection, 0
         return self._connection
 
     @contextmanager
