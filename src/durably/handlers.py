@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,9 @@ from .stores.url import open_store
 
 if TYPE_CHECKING:
     from .identity import Identity
+
+redirected: ContextVar[Callable[[Plan], Plan] | None] = ContextVar("durably_redirected", default=None)
+"""Set by a tool that runs a handler from outside: what it makes of the plan is what is run."""
 
 _decorated: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
@@ -100,7 +104,8 @@ def plan_of(
         request_id=str(getattr(context, "aws_request_id", "") or ""),
         event=_event_text(settings, event),
     )
-    return plan, identity
+    redirect = redirected.get()
+    return plan if redirect is None else redirect(plan), identity
 
 
 def _identity(settings: Settings, event: Any, context: Any) -> Identity:

@@ -6,8 +6,9 @@ An action is an attempt that runs no step. Its record in the head says what was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from ..clock import Clock
 from ..entries import Claim, Ending, Entry, Head, Segment
 from ..errors import DurablyError, ExecutionInProgress
 from ..execution import random_id
@@ -25,6 +26,17 @@ Decide = Callable[[Sequence[Segment]], tuple[Entry, ...]]
 """The journal as it is → what the action appends. Raises DurablyError to refuse."""
 
 
+class Readable(Protocol):
+    """All that looking at an execution takes of a store: what is handed this can change nothing."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def read(self, execution: str, *, until: float) -> Head | None: ...
+
+    def load(self, execution: str, generation: str, *, until: float) -> list[Segment]: ...
+
+
 class Taken(NamedTuple):
     """An execution whose lease an action holds, and how it was before."""
 
@@ -34,12 +46,12 @@ class Taken(NamedTuple):
     must_fence: bool
 
 
-def until_of(store: Store) -> float:
+def until_of(store: Readable) -> float:
     """How long an action waits for the store."""
     return store.clock.monotonic() + PATIENCE_S
 
 
-def read_head(store: Store, execution: str) -> Head:
+def read_head(store: Readable, execution: str) -> Head:
     """The head as of now. Raises NoSuchExecution."""
     head = store.read(execution, until=until_of(store))
     if head is None:
@@ -47,14 +59,14 @@ def read_head(store: Store, execution: str) -> Head:
     return head
 
 
-def read_journal(store: Store, head: Head) -> list[Segment]:
+def read_journal(store: Readable, head: Head) -> list[Segment]:
     """The journal as of now. Raises StoreError where it has a gap."""
     segments = store.load(head.id, head.generation, until=until_of(store))
     refuse_gaps(head.id, segments)
     return segments
 
 
-def refuse_if_held(store: Store, head: Head, advice: str) -> None:
+def refuse_if_held(store: Readable, head: Head, advice: str) -> None:
     """Raise DurablyError while an attempt holds the lease."""
     if is_live(head, store.clock.now()):
         left = head.lease_until - store.clock.now()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 from ..errors import StoreError
@@ -13,6 +15,7 @@ DEFAULT_URL = "sqlite:///.durably/durably.db"
 
 _opened: dict[tuple[str, str], Store] = {}
 _lock = threading.Lock()
+_instead: Store | None = None
 
 
 def open_store(store: Store | str | None = None) -> Store:
@@ -20,6 +23,8 @@ def open_store(store: Store | str | None = None) -> Store:
 
     Raises StoreError for a URL of no known form, and in Lambda when nothing was set.
     """
+    if _instead is not None:
+        return _instead
     if store is not None and not isinstance(store, str):
         if isinstance(store, type) or not hasattr(store, "claim"):
             raise TypeError(f"store={store!r} is no store: pass a URL, or an instance such as SQLiteStore('path').")
@@ -31,6 +36,17 @@ def open_store(store: Store | str | None = None) -> Store:
         if key not in _opened:
             _opened[key] = _open(url)
         return _opened[key]
+
+
+@contextmanager
+def opened_instead(store: Store) -> Iterator[None]:
+    """Inside, every store that this process's code asks for is this one: for a replay, which must not write elsewhere."""
+    global _instead
+    before, _instead = _instead, store
+    try:
+        yield
+    finally:
+        _instead = before
 
 
 def _default_url() -> str:
