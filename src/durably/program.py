@@ -106,11 +106,11 @@ def run_step(attempt: Attempt, frame: Frame, options: Options, returns: object, 
         if mark:
             yield Settle(mark)
     answer = yield from _tries(attempt, frame, options, ask_first=ask_first)
+    recorded = "" if options.is_announced else arguments
     if answer.error is not None:
         if attempt.stopped is not None or isinstance(answer.error, STOP_SIGNALS):
             return answer
-        return _failed(attempt, frame, answer.error, began)
-    recorded = "" if options.is_announced else arguments
+        return _failed(attempt, frame, answer.error, began, recorded)
     return (yield from _succeeded(attempt, frame, options, returns, answer.value, began, recorded))
 
 
@@ -177,7 +177,7 @@ def _succeeded(
         # A repeatable step has no effect to protect, so its failure is like any other.
         if not options.repeatable:
             error = error.for_good()
-        answer = _failed(attempt, frame, error, began, permanent=not options.repeatable)
+        answer = _failed(attempt, frame, error, began, arguments, permanent=not options.repeatable)
         if not options.repeatable:
             yield Settle(attempt.appender.release(frame.lanes()))
         return answer
@@ -190,9 +190,12 @@ def _succeeded(
     return Answer(shown)
 
 
-def _failed(attempt: Attempt, frame: Frame, error: BaseException, began: float, *, permanent: bool = False) -> Answer:
+def _failed(
+    attempt: Attempt, frame: Frame, error: BaseException, began: float, arguments: str = "", *, permanent: bool = False
+) -> Answer:
     """Record a failure. It is pending: it becomes history when the code goes on, or is taken back when it leaves."""
-    entry = _outcome("error", attempt, frame, encode_exception(error, attempt.codec), began, permanent=permanent)
+    payload = encode_exception(error, attempt.codec)
+    entry = _outcome("error", attempt, frame, payload, began, arguments, permanent=permanent)
     attempt.remember_pending(entry, frame.lane)
     with attempt.lock:
         attempt.journal.raised(frame.step, error, permanent=permanent)
