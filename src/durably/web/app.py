@@ -1,0 +1,117 @@
+"""The page as an ASGI application: routes, errors, and the guard in front of them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import partial
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from ..errors import DurablyError
+from ..history.reading import NoSuchExecution
+from ..history.states import STUCK
+from ..stores.protocol import Store
+from .detail import NoSuchStep, show_bars, show_execution, show_step, show_text
+from .guard import TOKEN_CHARS_MIN, Guard, Keys, cookie_line
+from .listing import census_of, show_executions
+from .site import HERE, Recent, Site, make_site, page
+
+FORM_BYTES_MAX = 8 * 1024 * 1024
+
+
+def create_app(
+    store: Store,
+    *,
+    store_name: str = "",
+    allow_actions: bool = False,
+    token: str | None = None,
+    allow_hosts: Iterable[str] = (),
+    stuck: timedelta = STUCK,
+) -> ASGIApp:
+    """The page over that store. With a token nothing is shown before it was given; a server others can reach needs one.
+
+    `allow_hosts` are names it may be reached by, beside localhost and addresses. Raises ValueError for a short token.
+    """
+    if token is not None and len(token) < TOKEN_CHARS_MIN:
+        raise ValueError(
+            f"a token of {len(token)} characters can be guessed: give it {TOKEN_CHARS_MIN} or more, "
+            'for example from python -c "import secrets; print(secrets.token_urlsafe(24))".'
+        )
+    site = make_site(store, store_name=store_name, allow_actions=allow_actions, stuck=stuck)
+    guard = Middleware(Guard, keys=Keys(secrets.token_bytes(32), token), allow_hosts=tuple(allow_hosts))
+    errors = {DurablyError: partial(_show_error, site), HTTPException: partial(_show_error, site)}
+    return Starlette(routes=_routes(site), middleware=[guard], exception_handlers=errors)
+
+
+def _routes(site: Site) -> list[Route | Mount]:
+    census = Recent(lambda _: census_of(site), site.store.clock.monotonic, 1)
+    pages: dict[str, Callable[[Request], Response]] = {
+        "/": partial(show_executions, site, census),
+        "/execution": partial(show_execution, site),
+        "/execution/bars": partial(show_bars, site),
+        "/execution/step": partial(show_step, site),
+        "/execution/text": partial(show_text, site),
+        "/login": partial(_show_login, site),
+    }
+    return [
+        *(Route(path, endpoint, methods=["GET"]) for path, endpoint in pages.items()),
+        Route("/login", partial(_sign_in, site), methods=["POST"]),
+        Mount("/static", _Static(directory=HERE / "static")),
+    ]
+
+
+class _Static(StaticFiles):
+    """Files whose addresses carry their version."""
+
+    async def get_response(self, path: str, scope: dict[str, object]) -> Response:  # type: ignore[override]  # Scope is a MutableMapping
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form of ours. Raises 413 for too much."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_BYTES_MAX:
+            raise HTTPException(413, f"A form may have {FORM_BYTES_MAX:,} bytes at most.")
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _show_login(site: Site, request: Request) -> Response:
+    return page(site, request, "login.html", next=request.query_params.get("next", "/"), is_wrong=False)
+
+
+async def _sign_in(site: Site, request: Request) -> Response:
+    keys: Keys = request.scope["durably.keys"]
+    form = await form_of(request)
+    if not keys.is_token(form.get("token", "").strip()):
+        return page(site, request, "login.html", status=401, next=form.get("next", "/"), is_wrong=True)
+    response = RedirectResponse(_local(form.get("next", "/")), 303)
+    response.headers.append("set-cookie", cookie_line(request.scope, keys, keys.new_session()))
+    return response
+
+
+def _local(address: str) -> str:
+    """The address if it leads to a page here, else the list."""
+    is_local = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if is_local else "/"
+
+
+def _show_error(site: Site, request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        status, told = error.status_code, error.detail
+    else:
+        status, told = (404 if isinstance(error, NoSuchExecution | NoSuchStep) else 503), str(error)
+    return page(site, request, "error.html", status=status, told=told)
