@@ -1,6 +1,6 @@
 # make test    everything a fresh clone needs, then the suite        make lint    ruff and mypy
 # make demo    the code reviewer, killed and run again               make matrix  a quick round on 3.12 and 3.13
-.PHONY: setup servers test quick lint types format demo matrix lock clean
+.PHONY: setup servers browser test quick lint types format demo matrix lock clean
 .DEFAULT_GOAL := test
 SHELL := /bin/sh
 
@@ -27,7 +27,11 @@ servers: .tools/.dynamodb-local .tools/.ministack
 	scripts/install-ministack
 	@touch $@
 
-test: setup servers
+# Debian's Chromium for the tests of the web page; without it they are skipped.
+browser:
+	@scripts/install-chromium
+
+test: setup servers browser
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 quick: setup servers
