@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,16 +16,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from ..errors import DurablyError
+from ..errors import DurablyError, StoreError
+from ..history.actions import Invoke
 from ..history.reading import NoSuchExecution
 from ..history.states import STUCK
 from ..stores.protocol import Store
+from .actions import ACTIONS, act
 from .detail import NoSuchStep, show_bars, show_execution, show_step, show_text
+from .forms import form_of
 from .guard import TOKEN_CHARS_MIN, Guard, Keys, cookie_line
 from .listing import census_of, show_executions
 from .site import HERE, Recent, Site, make_site, page
-
-FORM_BYTES_MAX = 8 * 1024 * 1024
 
 
 def create_app(
@@ -37,17 +37,19 @@ def create_app(
     token: str | None = None,
     allow_hosts: Iterable[str] = (),
     stuck: timedelta = STUCK,
+    invoke: Invoke | None = None,
 ) -> ASGIApp:
     """The page over that store. With a token nothing is shown before it was given; a server others can reach needs one.
 
-    `allow_hosts` are names it may be reached by, beside localhost and addresses. Raises ValueError for a short token.
+    `allow_hosts`: names it may be reached by, beside localhost and addresses. `invoke`: where a redrive sends events; to AWS
+    Lambda by default. Raises ValueError for a short token.
     """
     if token is not None and len(token) < TOKEN_CHARS_MIN:
         raise ValueError(
             f"a token of {len(token)} characters can be guessed: give it {TOKEN_CHARS_MIN} or more, "
             'for example from python -c "import secrets; print(secrets.token_urlsafe(24))".'
         )
-    site = make_site(store, store_name=store_name, allow_actions=allow_actions, stuck=stuck)
+    site = make_site(store, store_name=store_name, allow_actions=allow_actions, stuck=stuck, invoke=invoke)
     guard = Middleware(Guard, keys=Keys(secrets.token_bytes(32), token), allow_hosts=tuple(allow_hosts))
     errors = {DurablyError: partial(_show_error, site), HTTPException: partial(_show_error, site)}
     return Starlette(routes=_routes(site), middleware=[guard], exception_handlers=errors)
@@ -65,6 +67,7 @@ def _routes(site: Site) -> list[Route | Mount]:
     }
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in pages.items()),
+        *(Route(f"/execution/{name}", partial(act, site, name), methods=["POST"]) for name in ACTIONS),
         Route("/login", partial(_sign_in, site), methods=["POST"]),
         Mount("/static", _Static(directory=HERE / "static")),
     ]
@@ -77,16 +80,6 @@ class _Static(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["cache-control"] = "public, max-age=31536000, immutable"
         return response
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form of ours. Raises 413 for too much."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > FORM_BYTES_MAX:
-            raise HTTPException(413, f"A form may have {FORM_BYTES_MAX:,} bytes at most.")
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 def _show_login(site: Site, request: Request) -> Response:
@@ -113,5 +106,6 @@ def _show_error(site: Site, request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, told = error.status_code, error.detail
     else:
-        status, told = (404 if isinstance(error, NoSuchExecution | NoSuchStep) else 503), str(error)
+        is_missing = isinstance(error, NoSuchExecution | NoSuchStep)
+        status, told = 404 if is_missing else 503 if isinstance(error, StoreError) else 409, str(error)
     return page(site, request, "error.html", status=status, told=told)

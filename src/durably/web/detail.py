@@ -11,6 +11,8 @@ from ..errors import DurablyError
 from ..history.model import ErrorView, ExecutionView, StepView
 from ..history.spans import duration_text
 from ..history.waterfall import Bar, Track, waterfall
+from ..redaction import patterns_of
+from .actions import TOLD
 from .drawing import draw
 from .site import FRESH_S, RECENT_S, Site, link, page
 from .texts import Cut, cut, last_frame, pretty
@@ -22,6 +24,7 @@ REPLAYED_SHOWN = 6
 INLINE = 400
 """Bars that come with the page itself, of all attempts together."""
 FIND_CHARS = 200
+EDITABLE_CHARS = 100_000
 
 PARTS = ("event", "result", "arguments")
 
@@ -91,11 +94,13 @@ def show_execution(site: Site, request: Request) -> Response:
         drawing=draw(view) if is_graph else None,
         is_graph=is_graph,
         find=find,
+        done=TOLD.get(request.query_params.get("done", "")),
+        can=_can(view),
         chunk=CHUNK,
         replayed_shown=REPLAYED_SHOWN,
         event=_of_head(view, "event", "Event"),
         result=_of_head(view, "result", "Result") if view.head.status == "completed" else None,
-        **({} if is_fragment else _panel(view, named)),
+        **({} if is_fragment else _panel(site, view, named)),
     )
 
 
@@ -116,11 +121,11 @@ def show_step(site: Site, request: Request) -> Response:
     """One step's panel."""
     query = request.query_params
     view = site.views.get(query.get("id", ""), FRESH_S)
-    panel = _panel(view, query.get("name", ""))
+    panel = _panel(site, view, query.get("name", ""))
     if panel["step"] is None:
         raise NoSuchStep(view.head.id, query.get("name", ""))
     template = "_step.html" if "x-fragment" in request.headers else "step.html"
-    return page(site, request, template, view=view, head=view.head, **panel)
+    return page(site, request, template, view=view, head=view.head, can=_can(view), **panel)
 
 
 def show_text(site: Site, request: Request) -> Response:
@@ -150,7 +155,7 @@ def _lane(track: Track, find: str) -> Lane:
     bars = [bar for bar in track.bars if not find or find in bar.step.lower() or find == bar.state]
     replayed = tuple(bar for bar in bars if bar.is_hollow)
     ran = tuple(bar for bar in bars if not bar.is_hollow)
-    ticks = tuple((fold.at + fold.width / 2, duration_text(fold.took_s)) for fold in track.folds)
+    ticks = tuple((fold.at + fold.width / 2, f"{duration_text(fold.took_s)} idle") for fold in track.folds)
     return Lane(track, replayed, ran, ticks)
 
 
@@ -177,10 +182,10 @@ def step_of(view: ExecutionView, name: str) -> StepView | None:
     return next((step for step in view.steps if step.name == name), None)
 
 
-def _panel(view: ExecutionView, name: str | None) -> dict[str, Any]:
+def _panel(site: Site, view: ExecutionView, name: str | None) -> dict[str, Any]:
     step = step_of(view, name) if name else None
     if step is None:
-        return {"step": None, "payloads": (), "frame": "", "earlier": ()}
+        return {"step": None, "payloads": (), "frame": "", "earlier": (), "editable": ""}
     payloads = []
     if step.arguments:
         payloads.append(_payload(view, "arguments", "Input", step.arguments, step.name))
@@ -188,7 +193,28 @@ def _panel(view: ExecutionView, name: str | None) -> dict[str, Any]:
         payloads.append(_payload(view, "result", "Result", step.result, step.name))
     # Of a step that failed the last failure is the one shown as its error.
     earlier = step.history[:-1] if step.state == "failed" and not step.permanent else step.history
-    return {"step": step, "payloads": tuple(payloads), "frame": _frame(step.error), "earlier": earlier[::-1]}
+    return {
+        "step": step,
+        "payloads": tuple(payloads),
+        "frame": _frame(step.error),
+        "earlier": earlier[::-1],
+        "editable": _editable(site, view),
+    }
+
+
+def _can(view: ExecutionView) -> frozenset[str]:
+    """The actions that this execution's state has room for; whether they are done, `durably.history.actions` decides."""
+    is_over = view.head.status in ("completed", "failed", "cancelled")
+    found = {"cancel"} if not is_over else set()
+    if view.state != "running":
+        found |= {"fork"} if view.head.status == "completed" else {"fork", "redrive", "resolve"}
+    return frozenset(found)
+
+
+def _editable(site: Site, view: ExecutionView) -> str:
+    """The event for a fork's form; none where it is large, or might be redacted: that must not be stored in its place."""
+    event = view.head.event or ""
+    return pretty(event) if len(event) <= EDITABLE_CHARS and not patterns_of(site.store) else ""
 
 
 def _of_head(view: ExecutionView, part: str, title: str) -> Payload | None:

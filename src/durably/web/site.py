@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from ..history.actions import Invoke
 from ..history.as_json import moment
 from ..history.model import ExecutionView
 from ..history.reading import read_execution
@@ -58,6 +60,11 @@ class Recent(Generic[T]):
                 self._kept.popitem(last=False)
         return read
 
+    def forget(self, key: str) -> None:
+        """Read that one again when it is asked for."""
+        with self._lock:
+            self._kept.pop(key, None)
+
 
 class Site(NamedTuple):
     """The parts of a running page."""
@@ -68,12 +75,15 @@ class Site(NamedTuple):
     views: Recent[ExecutionView]
     allow_actions: bool
     stuck: timedelta
+    invoke: Invoke | None
 
 
-def make_site(store: Store, *, store_name: str, allow_actions: bool, stuck: timedelta) -> Site:
+def make_site(
+    store: Store, *, store_name: str, allow_actions: bool, stuck: timedelta, invoke: Invoke | None = None
+) -> Site:
     """The site over a store."""
     views = Recent(lambda id: read_execution(store, id, stuck=stuck), store.clock.monotonic, KEPT_VIEWS)
-    return Site(store, store_name, _templates(), views, allow_actions, stuck)
+    return Site(store, store_name, _templates(), views, allow_actions, stuck, invoke)
 
 
 def page(site: Site, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
@@ -114,6 +124,7 @@ def _templates() -> jinja2.Environment:
         percent=_percent,
         clock=_clock,
         ticked=_ticked,
+        shell=shlex.quote,
     )
     environment.globals.update(link=link, version=_version(), split_id=_split_id)
     return environment

@@ -387,6 +387,7 @@
     close: closeStep,
     whole: showWhole,
     ask: (button) => document.getElementById(button.dataset.dialog).showModal(),
+    fill: (button) => { button.closest("details").querySelector("textarea").value = button.dataset.text; },
     dismiss: (button) => button.closest("dialog").close(),
   };
   document.addEventListener("click", (event) => {
