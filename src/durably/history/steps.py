@@ -162,8 +162,11 @@ def _in_order(traced: dict[str, _Traced], made: dict[str, StepView]) -> Iterable
             group, place = made[name].group or f"\0{name}", (one.began, one.index)
             first[group] = min(first.get(group, place), place)
         names.sort(key=lambda name: (first[made[name].group or f"\0{name}"], traced[name].began, traced[name].index))
-    todo = [(name, 0) for name in reversed(inside.get("", ()))]
-    while todo:
+    todo = [(name, 0) for name in reversed(inside.pop("", ()))]
+    while todo or inside:
+        if not todo:  # a journal put together by hand may have steps inside one another: each is shown, once
+            todo = [(next(iter(inside)), 0)]
+            inside = {parent: [one for one in names if one != todo[0][0]] for parent, names in inside.items()}
         name, depth = todo.pop()
         yield made[name]._replace(depth=depth)
-        todo += [(child, depth + 1) for child in reversed(inside.pop(name, ()) if name else ())]
+        todo += [(child, depth + 1) for child in reversed(inside.pop(name, ()))]
