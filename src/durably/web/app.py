@@ -9,7 +9,6 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -50,9 +49,10 @@ def create_app(
             'for example from python -c "import secrets; print(secrets.token_urlsafe(24))".'
         )
     site = make_site(store, store_name=store_name, allow_actions=allow_actions, stuck=stuck, invoke=invoke)
-    guard = Middleware(Guard, keys=Keys(secrets.token_bytes(32), token), allow_hosts=tuple(allow_hosts))
     errors = {DurablyError: partial(_show_error, site), HTTPException: partial(_show_error, site)}
-    return Starlette(routes=_routes(site), middleware=[guard], exception_handlers=errors)
+    app = Starlette(routes=_routes(site), exception_handlers=errors)
+    # Around all of it, not a middleware within: the answer to a failure of our own is guarded too.
+    return Guard(app, keys=Keys(secrets.token_bytes(32), token), allow_hosts=allow_hosts)
 
 
 def _routes(site: Site) -> list[Route | Mount]:

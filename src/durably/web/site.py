@@ -90,7 +90,7 @@ def page(site: Site, request: Request, template: str, *, status: int = 200, **va
     """A rendered template. A fragment that has not changed since the asker's last is an empty 304."""
     session = request.scope.get("durably.session")
     html = site.templates.get_template(template).render(
-        site=site, csrf=session.csrf if session is not None else "", path=request.url.path, **values
+        site=site, status=status, csrf=session.csrf if session is not None else "", path=request.url.path, **values
     )
     if "x-fragment" not in request.headers:
         return HTMLResponse(html, status)
