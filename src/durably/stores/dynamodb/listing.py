@@ -34,7 +34,8 @@ def _of_shard(
         "ExpressionAttributeNames": {"#shard": "shard"} | ({"#began": "began"} if before else {}),
         "ExpressionAttributeValues": {":shard": {"S": f"executions#{shard}"}},
         "ScanIndexForward": False,
-        "Limit": limit + 1,
+        # One more shows whether the last is cut off in a tie, and `before` itself is found again.
+        "Limit": limit + (2 if before else 1),
     }
     if before:
         params["ExpressionAttributeValues"][":before"] = items.number(before[0])
