@@ -299,6 +299,13 @@ def test_a_failed_step_tells_the_input_it_failed_with(client: Client, deliver: D
     assert "card_9x" in client.get("/execution/text?id=f/1&step=charge&part=arguments").text
 
 
+def test_the_list_says_why_an_execution_is_not_done(client: Client, deliver: Deliver) -> None:
+    deliver(charges)
+    deliver(lambda: step("only", lambda: 1), id="2")
+    assert client.get("/").text.count("card_9x was refused</bdi>") == 1
+    assert client.get("/").text.count("card_9x was refused</bdi>") == 1
+
+
 def test_a_fragment_that_did_not_change_is_not_sent_again(client: Client, deliver: Deliver) -> None:
     deliver(lambda: step("only", lambda: 1))
     asked = {"x-fragment": "1"}

@@ -24,7 +24,7 @@ from .actions import ACTIONS, act
 from .detail import NoSuchStep, show_bars, show_execution, show_step, show_text
 from .forms import form_of
 from .guard import TOKEN_CHARS_MIN, Guard, Keys, cookie_line
-from .listing import census_of, show_executions
+from .listing import ENDINGS_KEPT, census_of, ending_of, show_executions
 from .site import HERE, Recent, Site, make_site, page
 
 
@@ -57,8 +57,9 @@ def create_app(
 
 def _routes(site: Site) -> list[Route | Mount]:
     census = Recent(lambda _: census_of(site), site.store.clock.monotonic, 1)
+    endings = Recent(partial(ending_of, site), site.store.clock.monotonic, ENDINGS_KEPT)
     pages: dict[str, Callable[[Request], Response]] = {
-        "/": partial(show_executions, site, census),
+        "/": partial(show_executions, site, census, endings),
         "/execution": partial(show_execution, site),
         "/execution/bars": partial(show_bars, site),
         "/execution/step": partial(show_step, site),

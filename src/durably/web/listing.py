@@ -11,13 +11,17 @@ from starlette.responses import Response
 
 from ..history.model import ExecutionState
 from ..history.model import Page as Rows
-from ..history.reading import list_executions
+from ..history.reading import PATIENCE_S, list_executions
 from .site import Recent, Site, link, page
 
 ROWS = 50
 COUNTED = 1_000
 """Of the newest executions: a store has no counts, and counting all of a large table would cost."""
 COUNTS_S = 15.0
+ENDINGS_READ = 20
+"""Heads that one request reads to say why; a live list asks again in two seconds, and has the next ones then."""
+ENDINGS_KEPT = 2_000
+UNDONE = ("failed", "killed", "waiting", "cancelled")
 STATES: tuple[str, ...] = ("failed", "killed", "waiting", "running", "completed", "cancelled")
 SINCE_S = {"15m": 900, "1h": 3600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
 SINCE_NAMES = {
@@ -85,7 +89,7 @@ def before_of(query: QueryParams) -> tuple[float, str] | None:
         return None
 
 
-def show_executions(site: Site, census: Recent[Census], request: Request) -> Response:
+def show_executions(site: Site, census: Recent[Census], endings: Recent[str], request: Request) -> Response:
     """The list; with the header X-Fragment only what changes."""
     filters, before = filters_of(request.query_params), before_of(request.query_params)
     now = site.store.clock.now()
@@ -99,12 +103,35 @@ def show_executions(site: Site, census: Recent[Census], request: Request) -> Res
         is_filtered=any(filters),
         census=census.get("", COUNTS_S),
         rows=rows,
+        whys=whys_of(site, rows, endings),
         older=older,
         is_first=before is None,
         now=now,
         states=STATES,
         since_names=SINCE_NAMES,
     )
+
+
+def ending_of(site: Site, key: str) -> str:
+    """How the last attempt of an execution ended; the key is `updated id`, so a later ending is another key."""
+    head = site.store.read(key.partition(" ")[2], until=site.store.clock.monotonic() + PATIENCE_S)
+    if head is None or not head.attempts:
+        return ""
+    last = head.attempts[-1]
+    return last.how if last.ended is not None else "it left no end and its lease ran out"
+
+
+def whys_of(site: Site, rows: Rows, endings: Recent[str]) -> dict[str, str]:
+    """Execution → why it is not done. The index has no attempts, so heads are read, a few a request; once each."""
+    found: dict[str, str] = {}
+    read = 0
+    for head in (row.head for row in rows.rows if row.state in UNDONE):
+        key = f"{head.updated!r} {head.id}"
+        if key not in endings:
+            read += 1
+        if read <= ENDINGS_READ:
+            found[head.id] = endings.get(key, float("inf"))
+    return found
 
 
 def _rows(site: Site, filters: Filters, before: tuple[float, str] | None, now: float) -> Rows:

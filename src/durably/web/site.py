@@ -45,6 +45,10 @@ class Recent(Generic[T]):
         self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, key: str) -> bool:
+        with self._lock:
+            return key in self._kept
+
     def get(self, key: str, max_age_s: float) -> T:
         """The value, read again when the kept one is older than that."""
         with self._lock:
