@@ -88,7 +88,8 @@ class Journal:
         for segment in segments:
             for entry in segment.entries:
                 self.remember(entry)
-        self._loaded = len(self._outcomes)
+        # What ran inside a step that has an outcome is never asked for again.
+        self._loaded = sum(outcome.within not in self._outcomes for outcome in self._outcomes.values())
 
     def remember(self, entry: Entry) -> None:
         """Take in one entry, of the store's or of this attempt's own making, in the journal's order."""
