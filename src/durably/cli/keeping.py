@@ -45,14 +45,14 @@ def purge(store: Store, older: timedelta, unfinished: bool, dry_run: bool, yes: 
     counts = Counter("expired" if one.expired else one.status for one in found)
     if not as_json:
         told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        console().print(f"{len(found)} executions{': ' + told if told else ''}")
+        console().print(f"{_count(len(found))}{': ' + told if told else ''}")
     if found and not dry_run and not yes:
         soon = (
             " An event may still be delivered again within 14 days, and would then run anew."
             if older < REDELIVERY
             else ""
         )
-        click.confirm(f"Delete {len(found)} executions for good?{soon}", abort=True, err=True)
+        click.confirm(f"Delete {_count(len(found))} for good?{soon}", abort=True, err=True)
     deleted = 0 if dry_run else sum(_all_deleted(store, found, quiet=as_json))
     if as_json:
         print_json({"dry_run": dry_run, "found": dict(counts), "deleted": deleted})
@@ -85,7 +85,7 @@ def export(store: Store, ids: tuple[str, ...], since: float | None, output: Any)
         output.write(keeping.to_line(store, id) + "\n")
         count += 1
     output.flush()
-    click.echo(f"{count} executions exported", err=True)
+    click.echo(f"{_count(count)} exported", err=True)
 
 
 def _all_ids(store: Store, since: float | None) -> Iterable[str]:
@@ -119,6 +119,10 @@ def import_(store: Store, file: Any, as_json: bool) -> None:
     else:
         for id in refused:
             console(stderr=True).print(f"refused, it is there already or has expired: {clean(id)}", soft_wrap=True)
-        console().print(f"{len(imported)} executions imported")
+        console().print(f"{_count(len(imported))} imported")
     if refused:
         sys.exit(1)
+
+
+def _count(number: int) -> str:
+    return f"{number} execution{'' if number == 1 else 's'}"
