@@ -415,6 +415,25 @@ def test_an_execution_is_cancelled_after_a_question(page: Page, folder: Path) ->
     expect(page.locator(".note")).to_contain_text("Cancelled")
 
 
+def test_a_step_is_forked_with_another_event(page: Page, folder: Path) -> None:
+    opened(page, "reviewer/evt-412", "&step=charge")
+    page.get_by_role("button", name="Fork from here…").click()
+    dialog = page.get_by_role("dialog", name="Fork from charge")
+    dialog.get_by_text("With another event").click()
+    dialog.get_by_role("button", name="Start from the stored event").click()
+    event = dialog.get_by_label("Event (JSON")
+    id = f"edited-{time.time_ns()}"
+    event.fill(event.input_value().replace("evt-412", id))
+    dialog.get_by_label("Id that the handler finds").fill(id)
+    picture(page, "fork-light")
+    dialog.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.locator("h1")).to_contain_text(f"reviewer/{id}")
+    expect(page.locator(".note")).to_contain_text("this is the new execution")
+    head = SQLiteStore(folder / "durably.db").read(f"reviewer/{id}", until=1e12)
+    assert head is not None
+    assert SCRIPT in str(head.event), "the edited event is stored as it was written"
+
+
 def test_both_themes_are_the_systems_or_the_readers(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     opened(page, "reviewer/evt-412", "&step=charge")

@@ -188,9 +188,11 @@
     const live = $("#live");
     if (!live) return;
     showLive(live);
+    // A store that answers slowly, or a journal that takes long to read, is asked less often.
     const loop = async () => {
+      const began = performance.now();
       await tick();
-      setTimeout(loop, Number($("#live")?.dataset.every) || 2000);
+      setTimeout(loop, Math.max(Number($("#live")?.dataset.every) || 2000, 4 * (performance.now() - began)));
     };
     setTimeout(loop, Number(live.dataset.every));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
