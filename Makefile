@@ -1,6 +1,7 @@
 # make test    everything a fresh clone needs, then the suite        make lint    ruff and mypy
 # make demo    the code reviewer, killed and run again               make matrix  a quick round on 3.12 and 3.13
-.PHONY: setup servers browser test quick lint types format demo matrix lock clean
+# make bench   durably beside its peers, into benchmarks/RESULTS.md  make bench-quick  requests and instructions against a baseline
+.PHONY: setup servers browser test quick lint types format demo matrix bench bench-quick lock clean
 .DEFAULT_GOAL := test
 SHELL := /bin/sh
 
@@ -63,6 +64,14 @@ matrix: servers
 		echo "matrix: $$($$venv/bin/python --version)"; \
 		$$venv/bin/python -m pytest -n $(WORKERS) -m "not slow" -q $(ARGS) || exit 1; \
 	done
+
+# About ten minutes; `make bench ARGS="--only first_run engine"` measures a part again and keeps the rest.
+bench: setup servers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Fails on more requests or instructions than benchmarks/baseline.json has; ARGS=--write makes a meant change the baseline.
+bench-quick: setup servers
+	$(BIN)/python -m benchmarks.quick $(ARGS)
 
 # Newest versions of the development tools; look at the difference before you commit it.
 lock:
