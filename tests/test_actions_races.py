@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,21 @@ STEPS = 12
 def test_operators_and_attempts_at_once_leave_one_journal(kind: str, seed: int, tmp_path: Path) -> None:
     store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "d.db")
     runs: Counter[str] = Counter()
+    acknowledged: dict[int, set[int]] = defaultdict(set)
     over = threading.Event()
 
     @durable(name="f", store=store)
     def handler(event: Any, context: Any) -> list[int]:
         def effect(name: str) -> int:
+            over.wait(0.0005)  # operators come in between
             runs[name] += 1
             return runs[name]
 
-        return [step(f"s{number}", effect, f"s{number}") for number in range(STEPS)]
+        results = []
+        for number in range(STEPS):
+            results.append(step(f"s{number}", effect, f"s{number}"))
+            acknowledged[number].add(results[-1])
+        return results
 
     def invoke(function: str, payload: str) -> None: ...
 
@@ -76,4 +82,5 @@ def test_operators_and_attempts_at_once_leave_one_journal(kind: str, seed: int, 
     assert written == {f"s{number}": 1 for number in range(STEPS)}
     journal = Journal("f/evt-1", 99, segments)
     outcomes = [journal.begin(f"s{number}", None) for number in range(STEPS)]
+    assert [acknowledged[number] for number in range(STEPS)] == [{value} for value in result], "an outcome was lost"
     assert [int(outcome.payload) for outcome in outcomes if outcome is not None] == result
