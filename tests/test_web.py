@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
-from durably import Fatal, MemoryStore, Retry, durable, step
+from durably import DynamoDBStore, Fatal, MemoryStore, Retry, durable, step
+from durably.stores.protocol import Store
 from durably.web.app import create_app
 from durably.web.drawing import draw
 from durably.web.guard import CSP, is_allowed, is_loopback
 from durably.web.texts import cut, last_frame, pretty, tame
 
 from .clocks import FakeClock
+from .servers import client as dynamodb_client
 
 TOKEN = "a-token-of-enough-characters"
 HERE = "http://127.0.0.1:8321"
@@ -58,7 +61,7 @@ def deliver(store: MemoryStore) -> Deliver:
 class Client:
     """A browser's side of the application: it keeps cookies and follows no redirect."""
 
-    def __init__(self, store: MemoryStore, **options: Any) -> None:
+    def __init__(self, store: Store, **options: Any) -> None:
         transport = httpx.ASGITransport(create_app(store, **options))
         self._http = httpx.AsyncClient(transport=transport, base_url=HERE)
 
@@ -304,6 +307,24 @@ def test_the_list_says_why_an_execution_is_not_done(client: Client, deliver: Del
     deliver(lambda: step("only", lambda: 1), id="2")
     assert client.get("/").text.count("card_9x was refused</bdi>") == 1
     assert client.get("/").text.count("card_9x was refused</bdi>") == 1
+
+
+def test_the_page_reads_a_dynamodb_table(dynamodb_local: str) -> None:
+    store = DynamoDBStore(f"web-{uuid.uuid4().hex[:8]}", client=dynamodb_client(dynamodb_local))
+    store.create_table()
+
+    @durable(store=store, name="f", id=lambda event, context: event["id"])
+    def handler(event: dict[str, Any], context: Any) -> None:
+        charges()
+
+    with pytest.raises(Refused):
+        handler({"id": "1"}, None)
+    client = Client(store, allow_actions=True)
+    assert "card_9x was refused" in client.get("/").text
+    assert "stopped at step <code>charge</code>" in client.get("/execution?id=f/1").text
+    csrf = csrf_of(client, "/execution?id=f/1")
+    assert post(client, "/execution/cancel", id="f/1", csrf=csrf).status_code == 303
+    assert "is-cancelled" in client.get("/execution?id=f/1").text
 
 
 def test_a_fragment_that_did_not_change_is_not_sent_again(client: Client, deliver: Deliver) -> None:

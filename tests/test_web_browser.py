@@ -355,7 +355,9 @@ def test_five_megabytes_come_when_they_are_asked_for(page: Page) -> None:
     began = time.monotonic()
     section.get_by_role("link", name="Show all").click()
     expect(section.locator(".piece").last).to_contain_text("line 051999", timeout=20_000)
-    assert time.monotonic() - began < 20
+    shown_s = time.monotonic() - began
+    print(f"5 MB: shown in {shown_s:.2f} s")
+    assert shown_s < 20
     whole = section.locator(".text").evaluate("box => box.textContent.length")
     assert whole > 4_900_000
     picture(page, "large-light")
