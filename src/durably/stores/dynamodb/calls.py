@@ -69,10 +69,15 @@ class CorrectedClock:
         from email.utils import parsedate_to_datetime
 
         try:
-            offset = parsedate_to_datetime(date).timestamp() + 0.5 - self._clock.now()
+            offset = parsedate_to_datetime(date).timestamp() + 0.5 - (self._clock.now() - _set_ahead_s(self._clock))
         except ValueError:
             return
         self.offset_s = offset if abs(offset) > SKEW_MIN_S else 0.0
+
+
+def _set_ahead_s(clock: Clock) -> float:
+    """How far the clock is ahead on purpose, which is no error to correct. A clock of somebody's own never is."""
+    return getattr(clock, "ahead_s", 0.0)
 
 
 class Calls:
@@ -170,6 +175,8 @@ def _advice(error: Failed, operation: str, table: str) -> str:
         return f"it has other keys: durably needs a table with pk (S) as partition key and sk (S) as sort key. ({told})"
     if code in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
         return f"boto3 found no credentials. In Lambda the role gives them; elsewhere set a profile or AWS_ACCESS_KEY_ID. ({told})"
+    if code == "InvalidCredentials":
+        return f"{told}. Set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without it."
     if code == "NoRegionError":
         return "boto3 found no region. Set AWS_REGION or AWS_DEFAULT_REGION, or pass session=."
     return f"{action} failed. ({told})"

@@ -1,8 +1,8 @@
-"""How an operation reaches DynamoDB: over the user's own client, or signed by botocore and sent over the standard library.
+"""How an operation reaches DynamoDB: over the user's own client, or over the standard library in one piece.
 
-A put by a boto3 client takes two to three times the CPU of the request itself, most of it in the client's generic
-machinery; in a small Lambda that is tens of milliseconds. Endpoint, region, credentials and certificates are still the
-ones that boto3 finds. Where there is a proxy to go through, the client is used after all.
+A put by a boto3 client takes several times the CPU of the request itself, nearly all of it in generic machinery; in a
+small Lambda that is tens of milliseconds. Endpoint, region, credentials (renewed as botocore does) and certificates
+are still the ones that boto3 finds. Where there is a proxy to go through, the client is used after all.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import base64
 import http.client
 import json
 import ssl
+import time
 import urllib.request
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
+
+from .signing import Signer
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -86,19 +89,19 @@ class SignedWire:
     def __init__(self, session: Session, client: Any) -> None:
         self._idle: deque[http.client.HTTPConnection] = deque()
         url = urlsplit(client.meta.endpoint_url)
-        self._url = client.meta.endpoint_url.rstrip("/") + "/"
         self._host = url.netloc
         self._tls = _tls_context(session) if url.scheme == "https" else None
-        self._region = client.meta.region_name
+        self._signer = Signer(host_header(client.meta.endpoint_url), client.meta.region_name)
         self._credentials = session.get_credentials()
-        self._agent = f"durably botocore/{client.meta.config.user_agent.split('Botocore/')[-1].split(' ')[0]}"
+        agent = f"durably botocore/{client.meta.config.user_agent.split('Botocore/')[-1].split(' ')[0]}"
+        self._plain_headers = f"user-agent:{agent}\r\naccept-encoding:identity\r\n"
 
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
         body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
-        headers = self._signed(operation, body)
+        request = self._signed(operation, body)
         try:
-            status, date, raw = self._exchange(body, headers, patience_s)
+            status, date, raw = self._exchange(request, patience_s)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         try:
@@ -113,33 +116,32 @@ class SignedWire:
             raise Failed(code, message, status, answer.get("Item"), date)
         return answer, date
 
-    def _signed(self, operation: str, body: bytes) -> dict[str, str]:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
+    def _signed(self, operation: str, body: bytes) -> bytes:
+        """The whole request. It is sent in one piece: in two, the server waits for the second."""
         from botocore.exceptions import BotoCoreError
 
         if self._credentials is None:
             raise Failed("NoCredentialsError", "Unable to locate credentials")
-        headers = {
-            "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": TARGET + operation,
-            "User-Agent": self._agent,
-        }
-        request = AWSRequest("POST", self._url, headers=headers, data=body)
         try:
-            SigV4Auth(self._credentials.get_frozen_credentials(), "dynamodb", self._region).add_auth(request)
+            credentials = self._credentials.get_frozen_credentials()
         except BotoCoreError as error:
             raise Failed(type(error).__name__, str(error)) from error
-        return dict(request.headers.items())
-
-    def _exchange(self, body: bytes, headers: dict[str, str], patience_s: float) -> tuple[int, str | None, bytes]:
-        connection = self._connection(min(CONNECT_TIMEOUT_S, patience_s))
         try:
-            connection.sock.settimeout(min(READ_TIMEOUT_S, patience_s))
-            connection.request("POST", "/", body, headers)
-            response = connection.getresponse()
+            signed = self._signer.headers(TARGET + operation, body, credentials, time.time())
+        except ValueError as error:
+            raise Failed("InvalidCredentials", str(error)) from error
+        return f"POST / HTTP/1.1\r\n{signed}{self._plain_headers}content-length:{len(body)}\r\n\r\n".encode() + body
+
+    def _exchange(self, request: bytes, patience_s: float) -> tuple[int, str | None, bytes]:
+        connection = self._connection(min(CONNECT_TIMEOUT_S, patience_s))
+        connection.sock.settimeout(min(READ_TIMEOUT_S, patience_s))
+        response = http.client.HTTPResponse(connection.sock, method="POST")
+        try:
+            connection.sock.sendall(request)
+            response.begin()
             raw = response.read()
         except BaseException:
+            response.close()
             connection.close()
             raise
         if response.will_close or len(self._idle) >= IDLE_MAX:
@@ -183,6 +185,13 @@ def wire_for(session: Session) -> Wire:
     if _goes_through_a_proxy(client.meta.endpoint_url):
         return ClientWire(client)
     return SignedWire(session, client)
+
+
+def host_header(endpoint: str) -> str:
+    """The endpoint's host as it is signed: in lower case, and with the port where it is not the scheme's own."""
+    url = urlsplit(endpoint)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or ""
+    return host if url.port in (None, {"http": 80, "https": 443}.get(url.scheme)) else f"{host}:{url.port}"
 
 
 def _goes_through_a_proxy(url: str) -> bool:
