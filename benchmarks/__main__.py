@@ -44,7 +44,9 @@ def run(names: list[str], rounds: int, results: dict[str, Any]) -> None:
             began = time.monotonic()
             found = SECTIONS[name](stage, rounds)
             took = time.monotonic() - began
-            results["sections"][name] = {"date": machine.now(), "took_s": round(took, 1), **found}
+            commit = results["machine"]["commit"] + (" and changes" if results["machine"]["changed"] else "")
+            of = {"date": machine.now(), "commit": commit, "took_s": round(took, 1)}
+            results["sections"][name] = of | found
             results["left_out"] = stage.left_out
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             print(f"bench: {name} took {took:.0f} s", file=sys.stderr)

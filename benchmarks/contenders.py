@@ -144,7 +144,7 @@ def make_tables(endpoint: str) -> None:
         )
 
 
-def measure(contender: Contender, endpoint: str, **spec: Any) -> list[dict[str, Any]]:
+def measure(contender: Contender, endpoint: str, /, **spec: Any) -> list[dict[str, Any]]:
     """One process's answer. Raises Failed when it gave none, or ran other steps than it should have."""
     spec = contender.spec | {"id": uuid.uuid4().hex[:12], "file": str(FILES / uuid.uuid4().hex), **spec}
     spec = {key: value.format(**spec) if isinstance(value, str) else value for key, value in spec.items()}

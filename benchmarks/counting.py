@@ -63,7 +63,8 @@ class CountingConnection(Connection):
         asked = json.dumps(json.loads(payload or b"{}") | {"ReturnConsumedCapacity": "INDEXES"}).encode()
         if not operation.endswith(("Item", "Query", "Scan", "Items")):
             asked = payload
-        headers = dict(self.headers.items()) | {"Content-Length": str(len(asked))}
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
+        headers["Content-Length"] = str(len(asked))
         if time.monotonic() - self.used > IDLE_S:
             self.behind.close()
         self.behind.request("POST", self.path, asked, headers)

@@ -43,5 +43,5 @@ def _first(path: str, key: str) -> str:
 
 
 def _git(*command: str) -> str:
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     return subprocess.run(["git", *command], capture_output=True, text=True, cwd=here, check=False).stdout.strip()

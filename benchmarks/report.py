@@ -43,7 +43,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _head(results: dict[str, Any]) -> str:
     machine = results["machine"]
-    changed = ", with changes that are not committed" if machine["changed"] else ""
+    commits: dict[str, list[str]] = {}
+    for name, section in results["sections"].items():
+        commits.setdefault(section["commit"], []).append(name.replace("_", " "))
+    measured = "; ".join(f"{', '.join(names)} at {commit}" for commit, names in commits.items())
     left_out = (
         "".join(f"- left out: {name}: {why}\n" for name, why in results["left_out"].items()) or "- nothing left out\n"
     )
@@ -65,7 +68,8 @@ def _head(results: dict[str, Any]) -> str:
 Written by `make bench` on {machine["date"]}; the raw figures are in [results.json](results.json), the scripts beside it.
 
 - {machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB, {machine["system"]}; others were at work on it
-- durably at {machine["commit"]}{changed}; {"; ".join(named)}; {peers.RESTATE_SERVER}; DynamoDB Local over HTTP on this machine
+- durably: {measured}
+- {"; ".join(named)}; {peers.RESTATE_SERVER}; DynamoDB Local over HTTP on this machine
 {left_out}
 Each figure is the median of rounds in which the contenders take turns, each in a process of its own that was warmed up with
 one small execution; a ratio is the median of the rounds' ratios. Milliseconds unless another unit stands there. CPU is the
@@ -152,8 +156,8 @@ def _fan_out_slow(section: dict[str, Any]) -> str:
     ]
     return f"""## Fan-out of 300 items of 20 ms, the store 10 ms away
 
-16 at a time: the items alone take 380 ms. Every HTTP answer comes 10 ms late, for all alike. DBOS and Restate are not
-in it: their stores are not reached that way.
+16 at a time: the items alone take 380 ms. A relay outside the contenders gives every answer 10 ms late, for all alike; the stub in
+the process sleeps instead. DBOS and Restate are not in it: their stores are not reached that way.
 
 {table(["", "wall", "CPU", "threads"], rows)}"""
 

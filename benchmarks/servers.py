@@ -85,15 +85,31 @@ def restate() -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def aws_stub() -> Iterator[str]:
     """The stub of AWS's durable execution service over HTTP; gives its endpoint."""
+    with _announcing(str(WORKS / "aws_service.py")) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def far(endpoint: str, late_ms: float) -> Iterator[str]:
+    """That server with every answer so much later; gives the endpoint to use in its place."""
+    with _announcing("-m", "benchmarks.relay", endpoint.rpartition(":")[2], str(late_ms)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _announcing(*arguments: str) -> Iterator[int]:
+    """A Python process that prints its port and ends with its standard input."""
+    command = [sys.executable, *arguments]
     process = subprocess.Popen(
-        [sys.executable, str(WORKS / "aws_service.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=WORKS.parent.parent
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().split()[1]}"
+        yield int(process.stdout.readline().split()[1])
     finally:
-        assert process.stdin is not None
         process.stdin.close()
+        process.stdout.close()
         process.wait(timeout=10)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import goals, numbers, pictures, report
+from benchmarks import goals, machine, numbers, pictures, report, servers
 from benchmarks.counting import CountingProxy
 from durably import DynamoDBStore
 
@@ -100,3 +104,34 @@ def test_a_refused_write_is_counted_as_what_it_costs(proxy: CountingProxy) -> No
     with pytest.raises(through.exceptions.ConditionalCheckFailedException):
         through.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)")
     assert proxy.counted.as_dict()["write_units"] == 1.0
+
+
+def test_a_server_far_away_answers_late_whatever_it_is_asked_by() -> None:
+    """By raw sockets: a delay that hooks one HTTP library leaves out whoever uses another."""
+
+    def echo(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=echo, args=(server,), daemon=True).start()
+        with servers.far(f"http://127.0.0.1:{server.getsockname()[1]}", 100) as endpoint:
+            port = int(endpoint.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as client_socket:
+                began = time.monotonic()
+                client_socket.sendall(b"are you there")
+                assert client_socket.recv(100) == b"are you there"
+                assert time.monotonic() - began >= 0.1
+
+
+def test_the_machine_knows_whether_the_tree_has_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    (repository / "src").mkdir(parents=True)
+    (repository / "benchmarks").mkdir()
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    monkeypatch.setattr(machine, "__file__", str(repository / "benchmarks" / "machine.py"))
+    assert machine.describe()["changed"] is False
+    (repository / "src" / "new.py").write_text("")
+    assert machine.describe()["changed"] is True

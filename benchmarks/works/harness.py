@@ -6,7 +6,6 @@ standard library is used here, because each runs in the virtual environment of w
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import sys
@@ -71,17 +70,6 @@ class Threads:
         threading.Thread.start = counted  # type: ignore[method-assign, assignment]  # a plain function serves
 
 
-def answer_late(latency_ms: float) -> None:
-    """Every HTTP answer of this process comes that much later, whoever asked: all our clients go through http.client."""
-    getresponse = http.client.HTTPConnection.getresponse
-
-    def late(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
-        time.sleep(latency_ms / 1000)
-        return getresponse(connection)
-
-    http.client.HTTPConnection.getresponse = late  # type: ignore[method-assign, assignment]  # so does this
-
-
 def peak_rss_mb() -> float:
     """This process's own peak: `ru_maxrss` would have the parent's in it."""
     with open("/proc/self/status") as status:
@@ -97,8 +85,6 @@ def main(make: Callable[[Spec, Steps], Any]) -> None:
     began = time.perf_counter()
     steps = Steps(spec.get("item_ms", 0.0))
     threads = Threads()
-    if spec.get("latency_ms"):
-        answer_late(spec["latency_ms"])
     contender = make(spec, steps)
     if spec["work"] == "cold":
         results = [_cold(contender, spec, steps, began)]
