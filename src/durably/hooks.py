@@ -66,6 +66,7 @@ def add_hook(hook: Hook) -> Callable[[], None]:
     def remove() -> None:
         global watching
         watching = tuple(one for one in watching if one is not hook)
+        _complained.discard(id(hook))  # another hook may be given this id
 
     return remove
 
