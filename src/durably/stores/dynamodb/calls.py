@@ -125,7 +125,7 @@ class Calls:
             return self._given
         with self._lock:
             if self._own is None or self._process != os.getpid():
-                self._own, self._process = wire_for(self.session()), os.getpid()
+                self._own, self._process = self._new_wire(), os.getpid()
             return self._own
 
     def client(self) -> Any:
@@ -137,10 +137,14 @@ class Calls:
         try:
             import boto3
         except ImportError as error:
-            raise StoreError(
-                "the DynamoDB store needs boto3, which is not installed here: pip install 'durably[dynamodb]'."
-            ) from error
+            raise _no_boto3() from error
         return self._session or boto3.session.Session()
+
+    def _new_wire(self) -> Wire:
+        try:
+            return wire_for(self._session)
+        except ImportError as error:
+            raise _no_boto3() from error
 
     def _back_off(self, operation: str, tries: int, until: float, trouble: Exception) -> None:
         wait = random.random() * min(BACKOFF_MAX_S, BACKOFF_S * 2**tries)
@@ -154,6 +158,10 @@ class Calls:
 
     def _told(self, operation: str, error: Failed) -> StoreError:
         return StoreError(f"DynamoDB table {self.table!r} can't be used: {_advice(error, operation, self.table)}")
+
+
+def _no_boto3() -> StoreError:
+    return StoreError("the DynamoDB store needs boto3, which is not installed here: pip install 'durably[dynamodb]'.")
 
 
 def _is_passing(error: Failed) -> bool:

@@ -1,0 +1,39 @@
+"""Where an attempt is stopped on purpose: `before:STEP`, `after:STEP`, with `@2` for another attempt than the first."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+PLACES = {"before": "TryBegan", "after": "TryEnded"}
+
+
+class Stop(NamedTuple):
+    """A place in a step, and what happens there: SIGKILL to its own process, or it stands still until it is let go on.
+
+    `after` is after the effect and before the checkpoint. A fan-out's name means the first of its items to come there.
+    """
+
+    place: Literal["before", "after"]
+    step: str
+    attempt: int | None = 1
+    """Which of Lambda's attempts; None for every one."""
+    how: Literal["crash", "pause"] = "crash"
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """As the process is told."""
+        return {"what": PLACES[self.place], "step": self.step, "how": self.how}
+
+
+def stop_at(text: str, how: Literal["crash", "pause"] = "crash") -> Stop:
+    """Read `before:STEP`, `after:STEP@2` or `after:STEP@every`. Raises ValueError."""
+    place, colon, rest = text.partition(":")
+    step, at, attempt = rest.rpartition("@")
+    if not at or not (attempt.isdecimal() or attempt == "every"):
+        step, attempt = rest, "1"
+    if place not in ("before", "after") or not colon or not step:
+        raise ValueError(
+            f"{text!r} is no place to stop: write before:STEP or after:STEP, with @2 for the second attempt."
+        )
+    which = None if attempt == "every" else int(attempt)
+    return Stop("before" if place == "before" else "after", step, which, how)
