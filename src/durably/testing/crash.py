@@ -52,7 +52,7 @@ def crash_everywhere(
     told = _told_in_processes if mode == "process" else told_in_threads
     with told(handler, event, effects or {}, world, tap, store, timeout, patience) as teller:
         clean, seen = teller.undisturbed()
-        stories = [teller.killed_at(point, retries) for point in points_of(clean)]
+        stories = [teller.killed_at(point, number, retries) for number, point in enumerate(points_of(clean), 1)]
     took_s = time.monotonic() - began
     return Report.of("crash", handler, clean, stories, seen, may_repeat, result, took_s)
 

@@ -18,8 +18,8 @@ class Ended(NamedTuple):
     told: str = ""
 
 
-class Buried(SystemExit):
-    """Unwinds what is left of a dead attempt once its story is over. A SystemExit, for threads may end by it silently."""
+class Buried(BaseException):
+    """Unwinds what is left of a dead attempt once its story is over."""
 
 
 class Run:
@@ -29,13 +29,14 @@ class Run:
         self,
         number: int,
         *,
-        dies_at: Point | None = None,
+        dies_at: Point | int | None = None,
         holds_at: Point | None = None,
         on_death: Callable[[], object] = lambda: None,
         on_moment: Callable[[tuple[str, ...]], object] | None = None,
     ) -> None:
         self.number = number
         self.dies_at = dies_at
+        """A point by its name, or the so-manieth one whatever its name."""
         self.holds_at = holds_at
         self.on_death = on_death
         self.on_moment = on_moment
@@ -64,7 +65,7 @@ class Run:
                 return False
             moment = Moment(kind, tuple([self._point(side, what) for what in whats]), self._steps_at(whats))
             self.moments.append(moment)
-            if self.dies_at is not None and self.dies_at in moment.points:
+            if self.dies_at is not None and (self.dies_at in moment.points or self.dies_at == len(self.moments)):
                 self.died_at = moment
         if self.died_at is not None:
             self.on_death()

@@ -86,10 +86,18 @@ class Teller:
             self.deliver(first)
             return self.end(None, [first]), seen
 
-    def killed_at(self, point: Point, retries: int) -> Story:
-        """The first attempt dies at the point, and the event is delivered again as Lambda does."""
+    def killed_at(self, point: Point, number: int, retries: int) -> Story:
+        """The first attempt dies at the point, and the event is delivered again as Lambda does.
+
+        Where it does not come by the point, because a step's name is another each time or a fan-out's appends were packed
+        otherwise, it dies at the so-manieth instead.
+        """
+        story = self._killed(point, point, retries)
+        return story if story.met else self._killed(point, number, retries)
+
+    def _killed(self, point: Point, dies_at: Point | int, retries: int) -> Story:
         with self.story():
-            runs = [Run(1, dies_at=point)]
+            runs = [Run(1, dies_at=dies_at)]
             self.deliver(runs[0])
             while (runs[-1].ended is None or runs[-1].ended.how != "returned") and len(runs) <= retries:
                 self.stage.pass_time(LAMBDA_WAITS_S[min(len(runs), 2) - 1])
@@ -114,6 +122,8 @@ class Teller:
         returned = [run.ended for run in runs if run.ended is not None and run.ended.how == "returned"]
         last = next((run.ended for run in reversed(runs) if run.ended is not None), Ended("died"))
         moment = runs[0].died_at or runs[0].held_at
+        if moment is not None and point not in moment.points:
+            point = moment.points[0]
         return Story(
             point=point,
             met=moment is not None,
