@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from .endpoint import botocore_session_of, default_session, known_endpoint
 from .signing import Signer
 
 if TYPE_CHECKING:
@@ -86,15 +87,16 @@ class ClientWire:
 class SignedWire:
     """Over connections of its own, kept alive, one for each thread that sends at a time."""
 
-    def __init__(self, session: Session, client: Any) -> None:
+    def __init__(self, endpoint: str, region: str, session: Any, credentials: Any) -> None:
+        import botocore
+
         self._idle: deque[http.client.HTTPConnection] = deque()
-        url = urlsplit(client.meta.endpoint_url)
-        self._host = url.netloc
+        url = urlsplit(endpoint)
+        self._host = url.netloc.rpartition("@")[2]
         self._tls = _tls_context(session) if url.scheme == "https" else None
-        self._signer = Signer(host_header(client.meta.endpoint_url), client.meta.region_name)
-        self._credentials = session.get_credentials()
-        agent = f"durably botocore/{client.meta.config.user_agent.split('Botocore/')[-1].split(' ')[0]}"
-        self._plain_headers = f"user-agent:{agent}\r\naccept-encoding:identity\r\n"
+        self._signer = Signer(host_header(endpoint), region)
+        self._credentials = credentials
+        self._plain_headers = f"user-agent:durably botocore/{botocore.__version__}\r\naccept-encoding:identity\r\n"
 
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
@@ -167,24 +169,39 @@ class SignedWire:
             self._idle.pop().close()
 
 
-def wire_for(session: Session) -> Wire:
-    """The way to DynamoDB for this session. Raises Failed where no client can be made (no region)."""
-    from botocore.config import Config
+def wire_for(session: Session | None) -> Wire:
+    """The way to DynamoDB for this boto3 session, or for the default one. Raises Failed where none can be found (no region)."""
     from botocore.exceptions import BotoCoreError
 
+    try:
+        own = botocore_session_of(session) if session is not None else default_session()
+        # A session that the user made may give clients of its own making, so it is asked for one.
+        endpoint = known_endpoint(own) if session is None else None
+        if endpoint is not None and not _goes_through_a_proxy(endpoint):
+            region = own.get_config_variable("region")
+            if region:
+                return SignedWire(endpoint, region, own, own.get_credentials())
+        return _by_client(session)
+    except BotoCoreError as error:
+        raise Failed(type(error).__name__, str(error)) from error
+
+
+def _by_client(session: Session | None) -> Wire:
+    import boto3
+    from botocore.config import Config
+
+    session = session or boto3.session.Session()
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         retries={"total_max_attempts": 1},
         tcp_keepalive=True,
     )
-    try:
-        client = session.client("dynamodb", config=config)
-    except BotoCoreError as error:
-        raise Failed(type(error).__name__, str(error)) from error
-    if _goes_through_a_proxy(client.meta.endpoint_url):
+    client = session.client("dynamodb", config=config)
+    endpoint: str = client.meta.endpoint_url
+    if _goes_through_a_proxy(endpoint):
         return ClientWire(client)
-    return SignedWire(session, client)
+    return SignedWire(endpoint, client.meta.region_name, botocore_session_of(session), session.get_credentials())
 
 
 def host_header(endpoint: str) -> str:
@@ -199,11 +216,11 @@ def _goes_through_a_proxy(url: str) -> bool:
     return parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or "")
 
 
-def _tls_context(session: Session) -> ssl.SSLContext:
+def _tls_context(session: Any) -> ssl.SSLContext:
     """Certificates as boto3 chooses them: AWS_CA_BUNDLE or the profile's, else botocore's own."""
     from botocore.httpsession import get_cert_path
 
-    bundle = session._session.get_config_variable("ca_bundle")
+    bundle = session.get_config_variable("ca_bundle")
     return ssl.create_default_context(cafile=bundle or get_cert_path(True))
 
 
