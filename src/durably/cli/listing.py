@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..errors import DurablyError
 from ..history.as_json import page_data
-from ..history.model import ExecutionState, Page
+from ..history.model import ExecutionRow, ExecutionState, Page
 from ..history.reading import PATIENCE_S, list_executions
 from ..history.spans import duration_text
 from ..history.states import STUCK, is_live
@@ -104,10 +104,16 @@ def _table(page: Page, now: float, width: int) -> Table:
     table.add_column("id", no_wrap=True, overflow="ellipsis")
     for row in page.rows:
         head = row.head
-        took = (now if is_live(head, now) else head.updated) - head.began
-        cells: list[str | Text] = [state_text(row.state), str(head.attempt), when(head.began), duration_text(took)]
+        cells: list[str | Text] = [state_text(row.state), str(head.attempt), when(head.began), _took(row, now)]
         table.add_row(*cells, *([plain(head.function)] if width >= 140 else []), plain(head.id))
     return table
+
+
+def _took(row: ExecutionRow, now: float) -> str:
+    head = row.head
+    if head.status == "running" and not is_live(head, now):
+        return ""  # killed: nothing wrote down when
+    return duration_text((now if is_live(head, now) else head.updated) - head.began)
 
 
 def _footer(page: Page) -> Text:

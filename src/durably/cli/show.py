@@ -112,37 +112,35 @@ def _attempt_line(attempt: AttemptView, track: Track) -> Text:
 
 
 def _rows_table(track: Track, made: list[Row], width: int) -> Table:
+    facts = [_facts(track, row) for row in made]
+    widest = [max((cells[place].cell_len for cells in facts), default=0) for place in range(6)]
+    # The figures keep their width; name, bar and what is told share the rest, the bar taking what the others leave.
+    rest = width - sum(one + 1 for one in widest[1:5]) - 3
+    name = min(widest[0], max(12, rest * 2 // 5))
+    room = max(8, min(width // 3, rest - name - min(widest[5], rest // 3)))
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=False, expand=False)
-    room = max(10, width // 3)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(16, width // 3))
+    table.add_column(no_wrap=True, overflow="ellipsis", width=name)
     table.add_column(no_wrap=True, width=room)
-    for _ in range(4):
-        table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    for row in made:
-        table.add_row(*_cells(track, row, room))
+    for one in widest[1:5]:
+        table.add_column(no_wrap=True, justify="right", width=one)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(1, rest - name - room))
+    for row, (label, *figures) in zip(made, facts, strict=True):
+        table.add_row(label, _bar(track, row, room), *figures)
     return table
 
 
-def _cells(track: Track, row: Row, room: int) -> list[Text]:
+def _facts(track: Track, row: Row) -> tuple[Text, ...]:
+    """Name, start, length, tries, size, and what else is to be said."""
     name = plain(("  " * (row.depth + 1)) + row.label)
     if row.state == "replayed":
         told = "replayed" if row.steps == 1 else f"{row.steps:,} replayed"
-        return [name, Text("○", style="dim"), *[Text("")] * 4, Text(told, style="dim")]
+        return (name, Text(), Text(), Text(), Text(), Text(told, style="dim"))
+    size = Text(size_text(row.size) if row.size else "")
     if not row.began:
-        return [name, Text("⋮", style="dim"), *[Text("")] * 3, Text(size_text(row.size)), Text("")]
-    start = f"+{duration_text(row.began - track.attempt.began)}"
-    tries = f"{row.tries} tries" if row.tries > 1 else ""
-    size = size_text(row.size) if row.size else ""
-    return [
-        name,
-        _bar(track, row, room),
-        Text(start),
-        Text(duration_text(row.took_s)),
-        Text(tries, style="yellow"),
-        Text(size),
-        _told(row),
-    ]
+        return (name, Text(), Text(), Text(), size, Text())
+    start = Text(f"+{duration_text(row.began - track.attempt.began)}")
+    tries = Text(f"{row.tries} tries" if row.tries > 1 else "", style="yellow")
+    return (name, start, Text(duration_text(row.took_s)), tries, size, _told(row))
 
 
 def _told(row: Row) -> Text:
@@ -160,6 +158,8 @@ def _state(row: Row) -> str:
 
 def _bar(track: Track, row: Row, room: int) -> Text:
     """The row's bar, and the folds of its attempt, in that many columns."""
+    if row.state == "replayed" or not row.began:
+        return Text("○" if row.state == "replayed" else "⋮", style="dim")
     cells = [" "] * room
     for fold in track.folds:
         cells[min(room - 1, int(fold.at * room))] = "┊"
