@@ -1,0 +1,1 @@
+"""How a durable handler is tested: a handler, and a test file to copy."""
