@@ -223,6 +223,13 @@ def test_a_trace_nests_on_every_lane(attempt: Attempt, store: Watched) -> None:
             open_spans.append((event["ts"], end))
 
 
+def test_a_rounded_end_does_not_reach_beyond_the_step_around_it() -> None:
+    entries = [result("in", 1, 1000.0, 1001.001, "out"), result("out", 1, 1000.0, 1001.0)]
+    events = trace(told(entries, (record(1, 1000.0, 1002.0),)))["traceEvents"]
+    took = {event["name"]: event["dur"] for event in events if event["ph"] == "X"}
+    assert took["in"] == took["out"] == 1_000_000
+
+
 # ---- HTML
 
 
