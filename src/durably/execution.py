@@ -1,6 +1,6 @@
 """One execution from claim to finish: who may run it, and how an attempt leaves it. Decorator, `execution` and `once` use it."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string, at every cold start.
 
 import logging
 import os
