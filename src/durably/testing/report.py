@@ -9,41 +9,8 @@ from typing import Any, Literal
 from .advice import cure, place_of
 from .effects import Counts
 from .stories import Story
-
-
-@dataclass(frozen=True, slots=True)
-class EffectReport:
-    """One effect over all stories. `least` and `most` are of its worst key, where it is counted by key."""
-
-    name: str
-    undisturbed: Mapping[str, int]
-    least: int
-    most: int
-    may_repeat: bool
-    repeated: tuple[Story, ...]
-    lost: tuple[Story, ...]
-    place: str
-    """The step it happens in."""
-    cure: str
-    """What would close its window; empty when it never happened too often."""
-
-    @property
-    def is_right(self) -> bool:
-        """As often as undisturbed in every story, but for what it may repeat."""
-        return not self.lost and (not self.repeated or self.may_repeat)
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """A story that ended wrong, and in which ways."""
-
-    story: Story
-    why: tuple[str, ...]
-
-    def __str__(self) -> str:
-        held = f", the other held {self.story.second}" if self.story.second is not None else ""
-        rival = f"{self.story.rival} at: " if self.story.rival else ""
-        return f"{rival}{self.story.point}{held}: {'; '.join(self.why)}"
+from .table import table
+from .verdicts import EffectReport, Wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +94,12 @@ class Report:
             raise AssertionError(f"{', '.join(bad)} {what}.\n\n{self}")
 
     def __str__(self) -> str:
-        from .table import table
-
-        return table(self)
+        many = len(self.stories)
+        kind = "crash points" if self.kind == "crash" else "races"
+        each = f" · {1000 * self.took_s / many:.1f} ms each" if self.took_s and many else ""
+        unmet = f" · {len(self.unmet)} not met again" if self.unmet else ""
+        headline = f"{self.handler}: {many} {kind}, {len(self.wrong)} end wrong{unmet}{each}"
+        return table(headline, self.stories, self.effects.values(), self.differing, self.wrong)
 
 
 def _judged(

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
-if TYPE_CHECKING:
-    from .report import EffectReport, Report
+from .stories import Story
+from .verdicts import EffectReport, Wrong
 
 WRONG_SHOWN = 12
 WIDTH = 110
 HEADER = ("effect", "undisturbed", "least", "most", "step", "verdict")
 
 
-def table(report: Report) -> str:
+def table(
+    headline: str,
+    stories: Sequence[Story],
+    effects: Collection[EffectReport],
+    differing: Sequence[Story],
+    wrong: Sequence[Wrong],
+) -> str:
     """Headline, a line an effect, the cure for each that happens twice, and the stories that ended wrong."""
-    parts = [_headline(report), "", *_rows(report)]
-    for effect in report.effects.values():
+    parts = [headline, "", *_rows(effects, len(stories), len(differing))]
+    for effect in effects:
         if effect.cure:
             parts += ["", *_wrapped(f"  {effect.name}, {_in(effect.place)}: ", effect.cure)]
-    parts += _forgotten(report) + _wrong(report)
-    return "\n".join(parts)
+    return "\n".join(parts + _forgotten(stories) + _wrong(wrong))
 
 
-def _headline(report: Report) -> str:
-    many = len(report.stories)
-    kind = "crash points" if report.kind == "crash" else "races"
-    each = f" · {1000 * report.took_s / many:.1f} ms each" if report.took_s and many else ""
-    unmet = f" · {len(report.unmet)} not met again" if report.unmet else ""
-    return f"{report.handler}: {many} {kind}, {len(report.wrong)} end wrong{unmet}{each}"
-
-
-def _rows(report: Report) -> list[str]:
-    rows = [HEADER, *(_row(effect) for effect in report.effects.values())]
-    same = len(report.stories) - len(report.differing)
-    mark = "✓ always the same" if not report.differing else f"✗ the same in {same} of {len(report.stories)}"
+def _rows(effects: Collection[EffectReport], stories: int, differing: int) -> list[str]:
+    rows = [HEADER, *(_row(effect) for effect in effects)]
+    mark = "✓ always the same" if not differing else f"✗ the same in {stories - differing} of {stories}"
     rows.append(("result", "", "", "", "", mark))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return [
@@ -74,8 +70,8 @@ def _in(place: str) -> str:
     return place if " " in place else f"in step {place}"
 
 
-def _forgotten(report: Report) -> list[str]:
-    names = sorted({name for story in report.stories for name in story.forgotten})
+def _forgotten(stories: Sequence[Story]) -> list[str]:
+    names = sorted({name for story in stories for name in story.forgotten})
     if not names:
         return []
     told = (
@@ -85,13 +81,13 @@ def _forgotten(report: Report) -> list[str]:
     return ["", *_wrapped("  Recorded, and never asked for by the retry: ", told)]
 
 
-def _wrong(report: Report) -> list[str]:
-    if not report.wrong:
+def _wrong(found: Sequence[Wrong]) -> list[str]:
+    if not found:
         return []
     lines = ["", "  Wrong:"]
-    for wrong in report.wrong[:WRONG_SHOWN]:
+    for wrong in found[:WRONG_SHOWN]:
         lines += textwrap.wrap(str(wrong), WIDTH, initial_indent="    ", subsequent_indent="      ")
-    more = len(report.wrong) - WRONG_SHOWN
+    more = len(found) - WRONG_SHOWN
     return [*lines, f"    … and {more} more"] if more > 0 else lines
 
 
