@@ -27,9 +27,9 @@ def function_arn(name: str) -> str:
 
 
 def sandbox_environment(
-    handler: str, name: str, memory_mb: int, given: Mapping[str, str], code: Path
+    handler: str, name: str, memory_mb: int, code: Path, *, given: Mapping[str, str], fallback: Mapping[str, str]
 ) -> dict[str, str]:
-    """The parent's environment, then Lambda's variables, then the function's own."""
+    """What holds where nobody set it, the parent's environment, Lambda's variables, the function's own; the last wins."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
     stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
     lambdas = {
@@ -47,4 +47,4 @@ def sandbox_environment(
         "LAMBDA_TASK_ROOT": str(code),
         "TZ": os.environ.get("TZ", ":UTC"),
     }
-    return {**os.environ, **lambdas, **given}
+    return {**fallback, **os.environ, **lambdas, **given}

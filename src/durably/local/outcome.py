@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, NamedTuple
 
-How = Literal["returned", "raised", "timed out", "exited", "init failed", "too large"]
+How = Literal["returned", "raised", "timed out", "killed", "exited", "init failed", "init timed out", "too large"]
 RESPONSE_MAX = 6 * 1024 * 1024 + 100
 """Bytes of a result (Lambda quotas: 6 MB; its error names this number)."""
 
@@ -26,6 +26,14 @@ class Outcome(NamedTuple):
     def failed(self) -> bool:
         """Lambda calls it a function error."""
         return self.how != "returned"
+
+    @property
+    def error(self) -> str:
+        """The error in one line, empty where there is none."""
+        if not self.failed:
+            return ""
+        fields = self.result
+        return f"{fields.get('errorType', '')}: {fields.get('errorMessage', '')}"
 
     @property
     def result(self) -> Any:

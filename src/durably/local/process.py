@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -24,9 +25,10 @@ class Process:
         self.control, theirs = socket.socketpair()
         output, their_output = os.pipe()
         self.output = output
+        # -P: this package's folder is not on the path. -B: no file is left beside the function's, as Lambda can't write there.
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", runtime.__file__, handler],
+                [sys.executable, "-P", "-B", runtime.__file__, handler],
                 cwd=code,
                 env={**environment, "AWS_LAMBDA_RUNTIME_API": api, runtime.CONTROL: str(theirs.fileno())},
                 stdin=subprocess.DEVNULL,
@@ -58,6 +60,16 @@ class Process:
         if ended is None:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    @property
+    def peak_mb(self) -> int | None:
+        """The most memory it used so far, None where the system does not say, or it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as status:
+                peak = next((line for line in status if line.startswith("VmHWM:")), None)
+        except OSError:
+            return None
+        return None if peak is None else math.ceil(int(peak.split()[1]) / 1024)
 
     def kill(self) -> None:
         """SIGKILL to the process and whatever it started. Any thread may call it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ UNWATCHED_S = 0.02
 """How often a process's end is looked for where the system has no descriptor for it."""
 
 Signal = dict[str, Any]
+"""What a process tells of one of durably's events; see `runtime.signal_of`."""
 
 
 class Sandbox:
@@ -44,12 +46,14 @@ class Sandbox:
         code: Path | str = ".",
         name: str = "",
         environment: Mapping[str, str] | None = None,
+        fallback: Mapping[str, str] | None = None,
         memory_mb: int | None = None,
         prepare: str = "",
-        on_signal: Callable[[Signal], object] = lambda signal: None,
+        on_signal: Callable[[Signal], object] = lambda told: None,
         on_output: Callable[[str], object] = lambda text: None,
     ) -> None:
-        """`memory_mb` is a ceiling when given. `prepare`, `module:function`, is called in the process before its imports.
+        """`fallback` is environment where nobody else set it. `memory_mb` is a ceiling when given. `prepare`,
+        `module:function`, is called in the process before the handler is imported.
 
         `on_signal` is told what the handler's steps do, `on_output` what it writes, both by the thread that drives.
         """
@@ -58,7 +62,7 @@ class Sandbox:
         self.on_signal, self.on_output = on_signal, on_output
         self._code = Path(code).resolve()
         self._environment = sandbox_environment(
-            handler, self.name, memory_mb or MEMORY_MB, environment or {}, self._code
+            handler, self.name, memory_mb or MEMORY_MB, self._code, given=environment or {}, fallback=fallback or {}
         )
         self._environment |= {runtime.PREPARE: prepare, runtime.MEMORY: str(memory_mb or "")}
         self._memory_mb = memory_mb or MEMORY_MB
@@ -67,8 +71,10 @@ class Sandbox:
         self._process: Process | None = None
         self._signals = bytearray()
         self._log: list[str] = []
-        self._paused = False
+        self.is_paused = False
+        """It stands still at a stop until it is killed, or let go on by `linger`."""
         self._is_killed = False
+        self._is_initialised = False
         self.is_closed = False
 
     @property
@@ -86,6 +92,7 @@ class Sandbox:
         if self._process is None:
             self._launch()
         self._drive(lambda: self._api.is_idle or self._api.init_error is not None, time.monotonic() + limit_s)
+        self._is_initialised = self._is_initialised or self._api.is_idle
         return self._api.is_idle
 
     def invoke(
@@ -108,12 +115,11 @@ class Sandbox:
         self._log = [logs.start(request_id)]
         init_s = None
         if not self._api.is_idle:
-            began = time.monotonic()
+            began, is_cold = time.monotonic(), not self._is_initialised
             if not self.start(limit_s=init_limit_s):
                 return self._init_failed(request_id, init_limit_s, time.monotonic() - began)
-            init_s = time.monotonic() - began
+            init_s = time.monotonic() - began if is_cold else None
         began = time.monotonic()
-        deadline = began + timeout_s
         self._deliver(
             event, request_id, timeout_s, {"ahead_s": ahead_s, "stops": [stop.order for stop in stops]}, headers
         )
@@ -121,20 +127,21 @@ class Sandbox:
             self._drive(self._is_over, began + kill_after_s)
             if not self._is_over():
                 self.kill()
-        self._drive(self._is_over, deadline)
+        self._drive(self._is_over, began + timeout_s)
         took_s = time.monotonic() - began
         how, payload = self._end(request_id, timeout_s, spare)
-        self._log += logs.end(request_id, took_s, init_s, self._memory_mb, None, how, payload)
-        return Outcome(request_id, how, payload, "".join(self._log), took_s, init_s)
+        return self._outcome(request_id, how, payload, took_s, init_s)
 
-    def go_on(self) -> None:
-        """Let a paused process go on."""
-        self._paused = False
-        self._order({})
+    def linger(self, seconds: float) -> outcome.How:
+        """Drive on a process that was spared, paused or not, until it has posted its answer or ended, or was given time enough.
 
-    def linger(self, seconds: float) -> None:
-        """Drive on a process that was spared, until it has posted its answer or ended."""
-        self._drive(lambda: self._api.is_idle, time.monotonic() + seconds)
+        Says how that went; the answer itself goes nowhere.
+        """
+        if self.is_paused:
+            self.is_paused = False
+            self._order({})
+        self._drive(self._is_over, time.monotonic() + seconds)
+        return self._end("", seconds, spare=False)[0]
 
     def kill(self) -> None:
         """SIGKILL to the process and whatever it started; who drives it sees its end."""
@@ -197,7 +204,7 @@ class Sandbox:
                     key.data(events)
 
     def _is_over(self) -> bool:
-        return self._api.answer is not None or self._paused
+        return self._api.answer is not None or self.is_paused
 
     def _end(self, request_id: str, timeout_s: float, spare: bool) -> tuple[outcome.How, bytes]:
         """How the invocation ended. What is left of the process is killed unless it may serve again, or is spared."""
@@ -207,13 +214,14 @@ class Sandbox:
             self._read_output()
             if answer.kind == "result":
                 return "returned", answer.body
-            return ("raised", answer.body) if answer.kind == "error" else ("too large", outcome.response_too_large())
-        code = self._process.exit_code
-        if code is None and self._is_killed:
-            code = -9
+            if answer.kind == "error":
+                return "raised", answer.body
+            self.kill()  # awslambdaric ends at such an answer.
+            return "too large", outcome.response_too_large()
+        code = -signal.SIGKILL if self._is_killed else self._process.exit_code
         if code is not None:
             self.kill()
-            return "exited", outcome.exited(request_id, code)
+            return "killed" if code == -signal.SIGKILL else "exited", outcome.exited(request_id, code)
         if not spare:
             self.kill()
         return "timed out", outcome.timed_out(request_id, timeout_s)
@@ -227,10 +235,16 @@ class Sandbox:
         elif self._process.exit_code is not None:
             payload = outcome.exited(request_id, self._process.exit_code)
         else:
-            payload = outcome.timed_out(request_id, limit_s)
+            how, payload = "init timed out", outcome.timed_out(request_id, limit_s)
         self.kill()
-        self._log += logs.end(request_id, 0.0, took_s, self._memory_mb, None, how, payload)
-        return Outcome(request_id, how, payload, "".join(self._log), 0.0, took_s)
+        return self._outcome(request_id, how, payload, 0.0, took_s)
+
+    def _outcome(
+        self, request_id: str, how: outcome.How, payload: bytes, took_s: float, init_s: float | None
+    ) -> Outcome:
+        assert self._process is not None
+        self._log += logs.end(request_id, took_s, init_s, self._memory_mb, self._process.peak_mb, how, payload)
+        return Outcome(request_id, how, payload, "".join(self._log), took_s, init_s)
 
     def _read_output(self) -> None:
         assert self._process is not None
@@ -246,9 +260,9 @@ class Sandbox:
         *lines, rest = self._signals.split(b"\n")
         self._signals = bytearray(rest)
         for line in lines:
-            signal = json.loads(line)
-            self._paused = self._paused or signal.get("stop") == "pause"
-            self.on_signal(signal)
+            told = json.loads(line)
+            self.is_paused = self.is_paused or told.get("stop") == "pause"
+            self.on_signal(told)
 
     def _read(self, read: Callable[[], bytes], source: Any) -> bytes:
         """The next chunk; empty when there is none yet, and at the end, which is then watched no longer."""

@@ -1,4 +1,4 @@
-"""Where an attempt is stopped on purpose: `before:STEP`, `after:STEP`, with `@2` for another attempt than the first."""
+"""What is done to an event on purpose, and where in a step: `before:STEP`, `after:STEP`, `after:STEP@2`."""
 
 from __future__ import annotations
 
@@ -37,3 +37,22 @@ def stop_at(text: str, how: Literal["crash", "pause"] = "crash") -> Stop:
         )
     which = None if attempt == "every" else int(attempt)
     return Stop("before" if place == "before" else "after", step, which, how)
+
+
+class Mischief(NamedTuple):
+    """What befalls one event on purpose."""
+
+    stops: tuple[Stop, ...] = ()
+    kill_after_s: float | None = None
+    """SIGKILL so long after the handler was called, in the first attempt."""
+    duplicate: bool = False
+    """The event is delivered to a second sandbox while the first runs."""
+    zombie: bool = False
+    """The first attempt is reported as timed out, and its process lives on. With a stop that pauses it, from there on."""
+
+    def stops_of(self, attempt: int) -> tuple[Stop, ...]:
+        """Those that this attempt comes to."""
+        return tuple([stop for stop in self.stops if stop.attempt in (None, attempt)])
+
+
+NO_MISCHIEF = Mischief()
