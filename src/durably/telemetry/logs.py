@@ -57,7 +57,7 @@ class NotReplayed(logging.Filter):
         if record.name.partition(".")[0] == "durably" or getattr(record, "replayed", False):
             return True
         execution = current_execution()
-        return execution is None or not execution.replaying or current_step() is not None
+        return execution is None or not execution.replaying
 
 
 def add_fields(
