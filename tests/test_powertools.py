@@ -202,7 +202,7 @@ def test_a_record_of_a_data_class_is_an_execution_of_its_own(store: MemoryStore)
 
 def test_all_three_at_once_in_the_documented_order(store: MemoryStore, event: dict[str, Any], traced: Tracer) -> None:
     stream, work = io.StringIO(), Work()
-    logger = Logger(service="all", stream=stream)
+    logger = Logger(service="all-three", stream=stream)
 
     @logger.inject_lambda_context
     @traced.capture_lambda_handler
