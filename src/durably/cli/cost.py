@@ -29,8 +29,8 @@ def cost(store: Store, id: str, as_json: bool) -> None:
 
 
 def dollars(amount: float) -> str:
-    """A small amount, with all its digits."""
-    return f"${amount:.9f}".rstrip("0").rstrip(".")
+    """A small amount, to a ten-millionth: what fits beside the rest into 80 columns."""
+    return f"${amount:.7f}"
 
 
 def _show(execution: str, found: Costs, out: Console) -> None:
@@ -59,7 +59,7 @@ def _lines(found: Costs) -> Table:
 
 def _elsewhere(found: Costs) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("the same steps", "counted", "dollars", "a million of them", "ratio"):
+    for name in ("the same steps", "counted", "dollars", "× a million", "ratio"):
         table.add_column(name, justify="left" if name in ("the same steps", "counted") else "right", no_wrap=True)
     counted = f"{found.write_units + found.read_units:,} units"
     for what, count, amount in (
