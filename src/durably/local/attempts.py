@@ -95,7 +95,7 @@ class Attempts:
         finally:
             if not is_spared:
                 self._pool.give_back(sandbox)
-        self.tell(delivery, "Ends", how=outcome.how, took_s=outcome.took_s, init_s=outcome.init_s, error=outcome.error)
+        self.tell(delivery, "Ends", how=outcome.how, took_s=outcome.took_s, error=outcome.error, spared=is_spared)
         if is_spared:
             self._pool.spare(sandbox)
             self.beside(lambda: self._drive_on(delivery, sandbox, thaw))

@@ -13,6 +13,11 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
 
+def region() -> str:
+    """The region that everything here pretends to be in."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
+
+
 def function_name(handler: str) -> str:
     """What a handler is called when nobody named it: `app.handler` is `app`, `app.review` is `review`."""
     module, _, attribute = handler.rpartition(".")
@@ -22,19 +27,17 @@ def function_name(handler: str) -> str:
 
 def function_arn(name: str) -> str:
     """The ARN that the context shows."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
-    return f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
+    return f"arn:aws:lambda:{region()}:{ACCOUNT}:function:{name}"
 
 
 def sandbox_environment(
     handler: str, name: str, memory_mb: int, code: Path, *, given: Mapping[str, str], fallback: Mapping[str, str]
 ) -> dict[str, str]:
     """What holds where nobody set it, the parent's environment, Lambda's variables, the function's own; the last wins."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
     stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
     lambdas = {
         "_HANDLER": handler,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_DEFAULT_REGION": region(),
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": name,
@@ -42,7 +45,7 @@ def sandbox_environment(
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
-        "AWS_REGION": region,
+        "AWS_REGION": region(),
         "LAMBDA_RUNTIME_DIR": str(Path(__file__).parent),
         "LAMBDA_TASK_ROOT": str(code),
         "TZ": os.environ.get("TZ", ":UTC"),

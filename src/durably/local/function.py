@@ -6,7 +6,7 @@ A context manager, and what it leaves behind is what it wrote in its folder: no 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from .outcome import Outcome
 from .payloads import payload_of
 from .pool import Pool
 from .sandbox import Sandbox
-from .stops import Mischief, Stop
+from .stops import NO_MISCHIEF, Mischief
 
 TIMEOUT = timedelta(seconds=3)
 """Lambda's default."""
@@ -85,27 +85,14 @@ class LocalLambda:
         payload = payload_of(event, waits=True)
         return self.attempts.make(Delivery(payload, str(uuid.uuid4()), "call", headers=headers))
 
-    def send(
-        self,
-        event: Any,
-        *,
-        stops: Sequence[Stop] = (),
-        kill_after: timedelta | None = None,
-        duplicate: bool = False,
-        zombie: bool = False,
-        headers: Mapping[str, str] | None = None,
-    ) -> Sent:
+    def send(self, event: Any, *, mischief: Mischief = NO_MISCHIEF, headers: Mapping[str, str] | None = None) -> Sent:
         """Take the event and return at once, as Event does; retries follow. Raises Refused.
 
-        What is done to it on purpose: `stops` are made by `stop_at("after:step")`, `kill_after` counts from the first
-        attempt's start, a `duplicate` reaches a second sandbox while the first runs, and a `zombie` is reported as timed
-        out and lives on.
+        What is done to it on purpose is said by `Mischief(stops=(stop_at("after:step"),), …)`.
         """
         payload = payload_of(event, waits=False)
-        if duplicate and self.pool.concurrency < 2:
+        if mischief.duplicate and self.pool.concurrency < 2:
             raise ValueError("a duplicate needs a second sandbox: concurrency=2 or more.")
-        kill_after_s = None if kill_after is None else kill_after.total_seconds()
-        mischief = Mischief(tuple(stops), kill_after_s, duplicate, zombie)
         delivery = Delivery(payload, str(uuid.uuid4()), "event", mischief=mischief, headers=headers)
         sent = Sent(self.attempts, self.pool, self._retrying, delivery)
         sent.begin()

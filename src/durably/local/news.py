@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 class News(NamedTuple):
     """One thing that happened. `what` is a hook's event (`StepBegan`, …), or one of the words below, with what is `said`.
 
-    `Begins` (cold, timeout_s) · `Output` (text) · `Ends` (how, took_s, error) · `Waits` (seconds, really_s) ·
-    `Succeeds` · `GivenUp` (condition, written) · `ZombieEnds` (how) · `Batch` (messages) · `Queue` (done, again, dead).
+    `Begins` (cold, timeout_s) · `Called` (init_s; now the timeout runs) · `Output` (text) · `Ends` (how, took_s, error,
+    spared) · `Waits` (seconds, really_s) · `Succeeds` · `GivenUp` (condition, written) · `ZombieEnds` (how) · `Batch`
+    (messages) · `BatchEnds` (done, again, left) · `DeadLetter` (message).
     """
 
     what: str

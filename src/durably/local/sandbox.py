@@ -119,6 +119,7 @@ class Sandbox:
             if not self.start(limit_s=init_limit_s):
                 return self._init_failed(request_id, init_limit_s, time.monotonic() - began)
             init_s = time.monotonic() - began if is_cold else None
+        self.on_signal({"what": "Called", "at": time.time(), "init_s": init_s})
         began = time.monotonic()
         self._deliver(
             event, request_id, timeout_s, {"ahead_s": ahead_s, "stops": [stop.order for stop in stops]}, headers

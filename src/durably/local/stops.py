@@ -40,7 +40,7 @@ def stop_at(text: str, how: Literal["crash", "pause"] = "crash") -> Stop:
 
 
 class Mischief(NamedTuple):
-    """What befalls one event on purpose."""
+    """What is done to one event on purpose."""
 
     stops: tuple[Stop, ...] = ()
     kill_after_s: float | None = None
