@@ -19,6 +19,8 @@ from .stops import NO_MISCHIEF
 RETRY_DELAYS_S = (60.0, 120.0)
 """Lambda waits a minute before the second attempt and two before the third."""
 
+SIBLING_POLL_S = 0.02
+
 
 class Retrying(NamedTuple):
     """How a function's failed events are tried again, and where they are left in the end."""
@@ -38,6 +40,8 @@ class Sent:
         """One an attempt, so far. A duplicate's are its own."""
         self.duplicate: Sent | None = None
         self._attempts, self._pool, self._retrying, self._delivery = attempts, pool, retrying, delivery
+        self._sibling: Sent | None = None
+        self._is_running = False
         self._thaw = threading.Event()
         self._end: Future[Outcome] = Future()
 
@@ -48,6 +52,7 @@ class Sent:
             return
         twice = self._delivery._replace(how="duplicate", mischief=NO_MISCHIEF)
         self.duplicate = Sent(self._attempts, self._pool, self._retrying, twice)
+        self.duplicate._sibling, self._sibling = self, self.duplicate
         self._attempts.beside(self._run_both)
 
     def wait(self, seconds: float | None = None) -> Outcome:
@@ -63,6 +68,7 @@ class Sent:
         mine, other = self._pool.take(waits=True), self._pool.take(waits=True)
         mine.start()
         other.start()
+        self._is_running = self.duplicate._is_running = True
         self._attempts.beside(partial(self.duplicate._run, other))
         self._run(mine)
 
@@ -72,12 +78,15 @@ class Sent:
         except Exception as error:
             self._end.set_exception(error)
         finally:
+            self._is_running = False
             self._thaw.set()
 
     def _deliver(self, sandbox: Sandbox | None) -> Outcome:
         delivery, began = self._delivery, time.monotonic()
         while True:
+            self._is_running = True
             outcome = self._attempts.make(delivery, sandbox=sandbox, thaw=self._thaw)
+            self._is_running = False
             self.outcomes.append(outcome)
             sandbox = None
             if delivery.number > 1:
@@ -101,13 +110,21 @@ class Sent:
         return "EventAgeExceeded" if too_old else ""
 
     def _waited(self, delivery: Delivery) -> Delivery:
-        """The next attempt, after its wait. What is left out of the wait, the clock is set ahead."""
+        """The next attempt, after its wait. What is left out of the wait, the clock is set ahead.
+
+        Time isn't left out while the other delivery of the event runs: what it does takes its time, and no minute passes in it.
+        """
         seconds = RETRY_DELAYS_S[delivery.number - 1]
         really_s = seconds / self._retrying.time_scale
         self._attempts.tell(delivery, "Waits", seconds=seconds, really_s=really_s)
-        if self._pool.closed.wait(really_s):
-            raise closed()
-        return delivery._replace(number=delivery.number + 1, ahead_s=delivery.ahead_s + seconds - really_s)
+        began, left_s = time.monotonic(), really_s
+        while left_s > 0:
+            if self._pool.closed.wait(left_s):
+                raise closed()
+            is_over = self._sibling is None or not self._sibling._is_running
+            left_s = 0.0 if is_over else min(SIBLING_POLL_S, began + seconds - time.monotonic())
+        waited_s = min(seconds, time.monotonic() - began)
+        return delivery._replace(number=delivery.number + 1, ahead_s=delivery.ahead_s + seconds - waited_s)
 
     def _give_up(self, delivery: Delivery, outcome: Outcome, condition: str) -> None:
         written = write_failure(
