@@ -96,6 +96,13 @@ def assert_one_writer_at_a_time(entries: list[tuple[str, str, str]]) -> None:
     assert set(outcomes.values()) <= {1}, entries
 
 
+def test_processes_that_make_the_file_at_once_can_all_use_it(folder: Path) -> None:
+    for round in range(8):
+        store = SQLiteStore(folder / f"new-{round}.db")
+        outcomes = at_once(folder, 8, lambda store=store: store.read("nobody", until=SYSTEM.monotonic() + 20))
+        assert [outcome["result"] for outcome in outcomes if "result" in outcome] == [None] * 8, outcomes
+
+
 @pytest.mark.parametrize("round", range(3))
 def test_eight_processes_that_deliver_one_event_at_once_run_its_effects_once(
     open_store: Open, folder: Path, event: Any, round: int

@@ -202,18 +202,29 @@ class SQLiteStore:
 
     def _with_connection(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         with self._lock, self._said_as_store_error():
-            connection = self._connect()
+            connection = self._connect(until)
             self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
             return work(connection)
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None:
+    def _connect(self, until: float) -> sqlite3.Connection:
+        while self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_TABLES)
-            self._connection, self._wait_ms = connection, 0
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(_TABLES)
+                self._connection, self._wait_ms = connection, 0
+            except sqlite3.OperationalError as error:
+                connection.close()
+                # Several processes that make the file WAL at once: SQLite says "locked" to all but one without waiting,
+                # since two that wait for each other's lock would wait for ever.
+                if "locked" not in str(error) or self.clock.monotonic() >= until:
+                    raise
+                self.clock.sleep(0.01)
+            except BaseException:
+                connection.close()
+                raise
         return self._connection
 
     @contextmanager
