@@ -1,5 +1,6 @@
 """Durable handlers for the local Lambda's tests. Effects are lines in a file."""
 
+import json
 import os
 import time
 
@@ -54,3 +55,20 @@ def sleep(file, seconds):
 @durable(id=lambda event, context: event["id"], name="fatal")
 def fatal(event, context):
     raise Fatal("never again")
+
+
+def messages(event, context):
+    """Each message is an execution of its own."""
+    failures = []
+    for record in event["Records"]:
+        try:
+            message(record, context)
+        except Exception:
+            failures.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failures}
+
+
+@durable(name="message")
+def message(record, context):
+    body = json.loads(record["body"])
+    step("effect", effect, body["file"], body["name"], recover=lambda: done(body["file"], body["name"]))

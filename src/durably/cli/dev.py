@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -69,7 +69,8 @@ def dev(
         for name, mapping in mappings.items():
             functions[name].attempts.beside(mapping.serve)
         _say(api, functions, mappings, as_json)
-        api.serve_forever(poll_interval=0.1)
+        with suppress(KeyboardInterrupt):
+            api.serve_forever(poll_interval=0.1)
 
 
 class _Shown:
