@@ -34,7 +34,14 @@ def command(*arguments):
 
 
 def living_in(group):
-    """The processes of a group that are not dead; the dead may wait for init to take them away."""
+    """The processes of a group that live on for seconds; the dead may wait for init to take them away."""
+    until = time.monotonic() + 5
+    while (living := members(group)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return living
+
+
+def members(group):
     living = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

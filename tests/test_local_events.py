@@ -162,6 +162,7 @@ def test_recover_makes_it_once(desk) -> None:
     it = desk("local_durable.recovering")
     it.send(stops=[stop_at("after:first"), stop_at("after:second@2")]).wait(20)
     assert it.effects == ["first", "second"]
+    assert [news.said["step"] for news in it.told("TryEnded", recover=True)] == ["first", "second"]
     assert [news.said["how"] for news in it.told("Ends")] == ["killed", "killed", "returned"]
 
 

@@ -102,9 +102,7 @@ def invoke(
         LocalLambda(handler, on_news=listen, **function) as local,
     ):
         if sqs is not None:
-            queue = {"batch_size": batch_size, "visibility": visibility, "max_receive_count": max_receives}
-            mapping = QueueMapping(local, mischief=mischief, **queue)  # type: ignore[arg-type]  # each has its own type
-            drained = _drain(local, mapping, sqs)
+            drained = _drain(local, sqs, mischief, batch_size, visibility, max_receives)
         else:
             payload = event.read() if event is not None else b"{}"
             outcome = _run(local, payload, mischief, is_async or mischief != NO_MISCHIEF)
@@ -122,7 +120,17 @@ def _run(local: LocalLambda, payload: bytes, mischief: Mischief, is_async: bool)
     return outcome
 
 
-def _drain(local: LocalLambda, mapping: QueueMapping, lines: IO[str]) -> Drained:
+def _drain(
+    local: LocalLambda,
+    lines: IO[str],
+    mischief: Mischief,
+    batch_size: int,
+    visibility: timedelta | None,
+    max_receives: int,
+) -> Drained:
+    mapping = QueueMapping(
+        local, batch_size=batch_size, visibility=visibility, max_receive_count=max_receives, mischief=mischief
+    )
     for body, attributes in _messages(lines):
         mapping.queue.send(body, attributes)
     drained: Drained = _beside(local, mapping.drain)

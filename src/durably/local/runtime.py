@@ -17,10 +17,10 @@ import threading
 import time
 from typing import Any
 
-CONTROL = "_DURABLY_LOCAL_CONTROL"
+CONTROL = "_LOCAL_LAMBDA_CONTROL"
 """The environment variable with the number of the inherited socket: orders come in on it, signals go out."""
-MEMORY = "_DURABLY_LOCAL_MEMORY_MB"
-PREPARE = "_DURABLY_LOCAL_PREPARE"
+MEMORY = "_LOCAL_LAMBDA_MEMORY_MB"
+PREPARE = "_LOCAL_LAMBDA_PREPARE"
 
 
 class Line:
