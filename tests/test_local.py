@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -240,6 +241,29 @@ def test_close_ends_what_is_running(local) -> None:
     assert not is_alive(busy.pid)
     with pytest.raises(Refused, match="was closed"):
         sent.wait(1)
+
+
+def test_a_sandbox_whose_caller_was_interrupted_serves_nobody_again(local) -> None:
+    function = local("sleep", timeout=timedelta(seconds=20))
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        function.invoke({"seconds": 15})
+    assert function.invoke({"seconds": 0}).init_s is not None
+
+
+def test_a_sandbox_whose_parent_was_killed_ends_by_itself() -> None:
+    code = (
+        "from durably.local import Sandbox; s = Sandbox('local_app.echo'); s.start(); print(s.pid, flush=True); input()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    assert not is_alive(pid)
 
 
 def test_more_callers_than_the_concurrency_are_throttled(local) -> None:

@@ -92,6 +92,9 @@ class Attempts:
                 headers=delivery.headers,
             )
             is_spared = outcome.how == "timed out" and sandbox.is_alive
+        except BaseException:
+            sandbox.kill()  # Ctrl-C: it is in the middle of an event, and can't serve another.
+            raise
         finally:
             if not is_spared:
                 self._pool.give_back(sandbox)
