@@ -392,8 +392,13 @@ def test_ten_thousand_steps_scroll_smoothly(page: Page) -> None:
     assert measured["middle"] < FRAME_BOUND_MS
     assert measured["task"] < TASK_BOUND_MS
     assert loaded_s < 10
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    expect(page.locator("[data-step=row-09999]")).to_be_in_viewport()
+    last = page.locator("[data-step=row-09999]")
+    for _ in range(30):  # pieces that arrive above it move the end away on a busy machine
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        if last.count():
+            break
+        page.wait_for_timeout(300)
+    expect(last).to_be_in_viewport()
     picture(page, "many-light")
     opened(page, "importer/many", "&find=row-0777")
     expect(page.locator(".bars a")).to_have_count(10)
