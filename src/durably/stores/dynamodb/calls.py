@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ...clock import Clock
@@ -37,6 +38,13 @@ _AGAIN = frozenset(
         "ThrottlingException",
         "TransactionConflictException",
     )
+)
+_OTHER_KEYS = (
+    "does not match the schema",
+    "missing the key",
+    "type mismatch for key",
+    "missing key",
+    "conditions on the keys",
 )
 _EXPIRED = frozenset(("ExpiredTokenException", "ExpiredToken", "RequestExpired"))
 
@@ -91,7 +99,7 @@ class Calls:
         self._clock = clock
         self._lock = threading.Lock()
         self._own: Wire | None = None
-        self._process = 0
+        _made.add(self)
 
     def call(self, operation: str, *, until: float, **params: Any) -> dict[str, Any]:
         """The operation's answer. Raises Refused when its condition is not met, StoreError when the table can't be used."""
@@ -106,7 +114,8 @@ class Calls:
                 if error.code == "ConditionalCheckFailedException":
                     raise Refused(error.item) from None
                 if error.code in _EXPIRED and not renewed and self._given is None:
-                    renewed, self._own = True, None
+                    renewed = True
+                    self._renew()
                     continue
                 if not _is_passing(error):
                     raise self._told(operation, error) from error
@@ -124,9 +133,18 @@ class Calls:
         if self._given is not None:
             return self._given
         with self._lock:
-            if self._own is None or self._process != os.getpid():
-                self._own, self._process = self._new_wire(), os.getpid()
+            if self._own is None:
+                self._own = self._new_wire()
             return self._own
+
+    def _renew(self) -> None:
+        with self._lock:
+            self._own = self._new_wire(anew=True)
+
+    def go_on_after_fork(self) -> None:
+        """In a child: neither the parent's sockets, nor a lock that one of its threads held."""
+        self._lock = threading.Lock()
+        self._own = None
 
     def client(self) -> Any:
         """The client given, or a new one: for making a table, which is no matter of microseconds."""
@@ -140,9 +158,9 @@ class Calls:
             raise _no_boto3() from error
         return self._session or boto3.session.Session()
 
-    def _new_wire(self) -> Wire:
+    def _new_wire(self, *, anew: bool = False) -> Wire:
         try:
-            return wire_for(self._session)
+            return wire_for(self._session, anew=anew)
         except ImportError as error:
             raise _no_boto3() from error
 
@@ -158,6 +176,18 @@ class Calls:
 
     def _told(self, operation: str, error: Failed) -> StoreError:
         return StoreError(f"DynamoDB table {self.table!r} can't be used: {_advice(error, operation, self.table)}")
+
+
+_made: weakref.WeakSet[Calls] = weakref.WeakSet()
+
+
+def _go_on_after_fork() -> None:
+    for calls in list(_made):
+        calls.go_on_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_go_on_after_fork)
 
 
 def _no_boto3() -> StoreError:
@@ -179,10 +209,12 @@ def _advice(error: Failed, operation: str, table: str) -> str:
         return (
             f"the credentials may not do {action}. Allow it on the table and its index in the function's role. ({told})"
         )
-    if code == "ValidationException" and "key" in told.lower():
+    if code == "ValidationException" and any(words in told.lower() for words in _OTHER_KEYS):
         return f"it has other keys: durably needs a table with pk (S) as partition key and sk (S) as sort key. ({told})"
     if code in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
         return f"boto3 found no credentials. In Lambda the role gives them; elsewhere set a profile or AWS_ACCESS_KEY_ID. ({told})"
+    if code == "InvalidSettings":
+        return f"{told}. Look at AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and AWS_CA_BUNDLE."
     if code == "InvalidCredentials":
         return f"{told}. Set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without it."
     if code == "NoRegionError":

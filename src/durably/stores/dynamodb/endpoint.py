@@ -52,3 +52,11 @@ def default_session() -> Any:
 def botocore_session_of(session: Session) -> Any:
     """What a boto3 session stands on."""
     return session._session
+
+
+def credentials_of(session: Session, *, anew: bool) -> Any:
+    """The session's credentials; `anew` past what it keeps, but for keys that were given to it."""
+    kept = session.get_credentials()
+    if not anew or kept is None or kept.method == "explicit":
+        return kept
+    return botocore_session_of(session).get_component("credential_provider").load_credentials() or kept

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
+import socket
 import ssl
 import time
 import urllib.request
@@ -17,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from .endpoint import botocore_session_of, default_session, known_endpoint
+from .endpoint import botocore_session_of, credentials_of, default_session, known_endpoint
 from .signing import Signer
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ class SignedWire:
 
         self._idle: deque[http.client.HTTPConnection] = deque()
         url = urlsplit(endpoint)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(f"the endpoint {endpoint!r} is no URL, for example http://localhost:8000")
         self._host = url.netloc.rpartition("@")[2]
         self._tls = _tls_context(session) if url.scheme == "https" else None
         self._signer = Signer(host_header(endpoint), region)
@@ -108,9 +112,11 @@ class SignedWire:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         try:
             answer: dict[str, Any] = json.loads(raw) if raw else {}
+            if type(answer) is not dict:
+                raise ValueError("it is no object")
         except ValueError as error:
             if status == 200:
-                raise Unreachable(f"the answer was cut short: {error}") from error
+                raise Unreachable(f"the answer is not DynamoDB's, or was cut short: {error}") from error
             answer = {}
         if status != 200:
             code = str(answer.get("__type", f"HTTP{status}")).rpartition("#")[2]
@@ -135,10 +141,25 @@ class SignedWire:
         return f"POST / HTTP/1.1\r\n{signed}{self._plain_headers}content-length:{len(body)}\r\n\r\n".encode() + body
 
     def _exchange(self, request: bytes, patience_s: float) -> tuple[int, str | None, bytes]:
-        connection = self._connection(min(CONNECT_TIMEOUT_S, patience_s))
-        connection.sock.settimeout(min(READ_TIMEOUT_S, patience_s))
-        response = http.client.HTTPResponse(connection.sock, method="POST")
+        ends = time.monotonic() + patience_s
         try:
+            used = self._idle.pop()
+        except IndexError:
+            pass
+        else:
+            try:
+                return self._over(used, request, ends)
+            except ConnectionError:
+                # The server closed it while it lay idle, and those beside it are as old. That is no answer and no try.
+                self._drop_idle()
+        return self._over(self._connected(min(CONNECT_TIMEOUT_S, patience_s)), request, ends)
+
+    def _over(
+        self, connection: http.client.HTTPConnection, request: bytes, ends: float
+    ) -> tuple[int, str | None, bytes]:
+        response = http.client.HTTPResponse(_Until(connection.sock, ends), method="POST")  # type: ignore[arg-type]  # the part of a socket that it uses
+        try:
+            connection.sock.settimeout(max(0.001, min(READ_TIMEOUT_S, ends - time.monotonic())))
             connection.sock.sendall(request)
             response.begin()
             raw = response.read()
@@ -152,11 +173,7 @@ class SignedWire:
             self._idle.append(connection)
         return response.status, response.getheader("Date"), raw
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
+    def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._tls is None:
             made = http.client.HTTPConnection(self._host, timeout=timeout_s)
         else:
@@ -164,13 +181,43 @@ class SignedWire:
         made.connect()
         return made
 
-    def __del__(self) -> None:
+    def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
+    def __del__(self) -> None:
+        self._drop_idle()
 
-def wire_for(session: Session | None) -> Wire:
-    """The way to DynamoDB for this boto3 session, or for the default one. Raises Failed where none can be found (no region)."""
+
+class _Until(io.RawIOBase):
+    """What is read of a socket until an instant: a socket's own timeout begins anew with every byte that comes."""
+
+    def __init__(self, sock: socket.socket, ends: float) -> None:
+        self._sock = sock
+        self._ends = ends
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """As of a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """It is only read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Some bytes. Raises TimeoutError when the instant has come."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not come whole in the time there was")
+        self._sock.settimeout(min(READ_TIMEOUT_S, left))
+        return self._sock.recv_into(buffer)
+
+
+def wire_for(session: Session | None, *, anew: bool = False) -> Wire:
+    """The way to DynamoDB for this boto3 session, or for the default one. Raises Failed where none can be found (no region).
+
+    `anew`: with credentials looked up again, since those that a session keeps have expired.
+    """
     from botocore.exceptions import BotoCoreError
 
     try:
@@ -181,12 +228,15 @@ def wire_for(session: Session | None) -> Wire:
             region = own.get_config_variable("region")
             if region:
                 return SignedWire(endpoint, region, own, own.get_credentials())
-        return _by_client(session)
+        return _by_client(session, anew)
     except BotoCoreError as error:
         raise Failed(type(error).__name__, str(error)) from error
+    except (OSError, ValueError) as error:
+        # A certificate file that is not there, an endpoint that is no URL.
+        raise Failed("InvalidSettings", f"{type(error).__name__}: {error}") from error
 
 
-def _by_client(session: Session | None) -> Wire:
+def _by_client(session: Session | None, anew: bool) -> Wire:
     import boto3
     from botocore.config import Config
 
@@ -201,7 +251,9 @@ def _by_client(session: Session | None) -> Wire:
     endpoint: str = client.meta.endpoint_url
     if _goes_through_a_proxy(endpoint):
         return ClientWire(client)
-    return SignedWire(endpoint, client.meta.region_name, botocore_session_of(session), session.get_credentials())
+    return SignedWire(
+        endpoint, client.meta.region_name, botocore_session_of(session), credentials_of(session, anew=anew)
+    )
 
 
 def host_header(endpoint: str) -> str:

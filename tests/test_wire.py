@@ -1,0 +1,201 @@
+"""The way to DynamoDB under bad servers and settings: stale connections, slow answers, nonsense, forks, expired keys."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from durably import DynamoDBStore, StoreError
+from durably.stores.dynamodb.endpoint import credentials_of
+
+from .contract import UNTIL
+
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+Answer = Callable[[socket.socket, int], None]
+
+
+class Server:
+    """Loopback HTTP that answers each request by `answer(connection, number of the request)`."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda connection, number: connection.sendall(EMPTY)
+        self.connections: list[socket.socket] = []
+        self.requests: list[bytes] = []
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            while request := connection.recv(100_000):
+                self.requests.append(request)
+                self.answer(connection, len(self.requests))
+        except OSError:
+            return
+
+    def hang_up(self) -> None:
+        """Close every connection, as a server does with those that lay idle for long."""
+        while self.connections:
+            connection = self.connections.pop()
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed already
+            connection.close()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+        self.hang_up()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    made = Server()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", made.url)
+    yield made
+    made.close()
+
+
+def read(store: DynamoDBStore, patience_s: float = 5.0) -> Any:
+    return store.read("nobody", until=store.clock.monotonic() + patience_s)
+
+
+def test_connections_that_went_stale_cost_no_try(server: Server) -> None:
+    store, together = DynamoDBStore("one"), threading.Barrier(12)
+
+    def wait_for_all(connection: socket.socket, number: int) -> None:
+        together.wait(10)
+        connection.sendall(EMPTY)
+
+    server.answer = wait_for_all
+    readers = [threading.Thread(target=read, args=(store,)) for _ in range(12)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    server.answer = lambda connection, number: connection.sendall(EMPTY)
+    server.hang_up()
+    server.requests.clear()
+    slept: list[float] = []
+    store.clock.sleep = slept.append  # type: ignore[method-assign]
+    assert read(store) is None
+    assert slept == []
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_drips_is_given_up_when_the_time_is_over(server: Server) -> None:
+    def drip(connection: socket.socket, number: int) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(200):
+            time.sleep(0.02)
+            connection.sendall(b"x")
+
+    server.answer = drip
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="did not answer GetItem"):
+        read(DynamoDBStore("one"), 0.3)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html",
+        b'HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n\r\n"x"',
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
+        b"hello\r\n\r\n",
+    ],
+    ids=["null", "list", "html", "text", "busy", "no HTTP"],
+)
+def test_what_is_no_answer_of_dynamodb_is_a_store_error(server: Server, answer: bytes) -> None:
+    server.answer = lambda connection, number: (connection.sendall(answer), connection.shutdown(socket.SHUT_RDWR))
+    with pytest.raises(StoreError, match="one"):
+        read(DynamoDBStore("one"), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000", "no URL"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://localhost:abc", "AWS_ENDPOINT_URL"),
+        ("AWS_CA_BUNDLE", "/nonexistent", "AWS_CA_BUNDLE"),
+    ],
+)
+def test_settings_that_lead_nowhere_are_named(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=told):
+        read(DynamoDBStore("one"))
+
+
+def test_a_child_forked_while_a_thread_makes_ready_makes_ready_itself(server: Server) -> None:
+    store = DynamoDBStore("one")
+    assert read(store) is None
+    with store._calls._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
+        child = os.fork()
+        if child == 0:
+            threading.Timer(10, os._exit, [1]).start()
+            os._exit(0 if read(store) is None else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_rotated_keys_of_a_profile_are_looked_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    keys.write_text("[default]\naws_access_key_id = OLD\naws_secret_access_key = s\n")
+    session = boto3.session.Session(region_name="us-east-1")
+    assert credentials_of(session, anew=False).access_key == "OLD"
+    keys.write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = s\n")
+    assert credentials_of(session, anew=False).access_key == "OLD"
+    assert credentials_of(session, anew=True).access_key == "NEW"
+    given = boto3.session.Session("GIVEN", "s", region_name="us-east-1")
+    assert credentials_of(given, anew=True).access_key == "GIVEN"
+
+
+def test_expired_keys_are_asked_for_once_more(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expired = b'{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"expired"}'
+    keys = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    keys.write_text("[default]\naws_access_key_id = OLD\naws_secret_access_key = s\n")
+
+    def answer(connection: socket.socket, number: int) -> None:
+        if b"OLD/" in server.requests[-1]:
+            keys.write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = s\n")
+            head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(expired)
+            return connection.sendall(head + expired)
+        return connection.sendall(EMPTY)
+
+    server.answer = answer
+    for session in (None, boto3.session.Session(region_name="us-east-1")):
+        keys.write_text("[default]\naws_access_key_id = OLD\naws_secret_access_key = s\n")
+        assert DynamoDBStore("one", session=session).read("nobody", until=UNTIL) is None
+        assert b"NEW/" in server.requests[-1]
