@@ -72,3 +72,12 @@ def messages(event, context):
 def message(record, context):
     body = json.loads(record["body"])
     step("effect", effect, body["file"], body["name"], recover=lambda: done(body["file"], body["name"]))
+
+
+@durable(id=lambda event, context: event["id"], name="plain")
+def needs_bank(event, context):
+    """Fails, for good where the event says so, until the bank is open."""
+    step("order", effect, event["file"], f"order-{event['id']}")
+    if not os.path.exists(event["bank"]):
+        raise Fatal("the bank is closed") if event.get("fatal") else ConnectionError("the bank is closed")
+    return step("charge", effect, event["file"], f"charge-{event['id']}")

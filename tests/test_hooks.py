@@ -534,3 +534,16 @@ def test_a_hook_that_was_removed_and_added_again_is_complained_about_again(
         durably.once(f"id-{number}", lambda: 1, store=store)
         remove()
     assert len([one for one in caplog.records if "hook failed" in one.message]) == 2
+
+
+def test_a_hook_added_twice_is_told_until_both_are_removed() -> None:
+    told: list[object] = []
+    hook = told.append
+    first, second = add_hook(hook), add_hook(hook)
+    hooks.tell("one")  # type: ignore[arg-type]  # any event
+    first()
+    first()
+    hooks.tell("two")  # type: ignore[arg-type]
+    second()
+    hooks.tell("three")  # type: ignore[arg-type]
+    assert told == ["one", "one", "two"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,22 @@ def test_an_entry_keeps_what_is_hidden_of_it() -> None:
 )
 def test_fields_are_hidden_at_any_depth(text: str, shown: str) -> None:
     assert redacted(text, ["token"]) == shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['\n{"token":"LEAK"}', '"{\\"token\\": \\"LEAK\\"}"', b'{"token": "LEAK"}', [' [{"Token": "LEAK"}]']],
+    ids=["white space", "twice a string", "bytes", "in a list"],
+)
+def test_json_in_disguise_is_hidden_too(value: Any) -> None:
+    store = MemoryStore(redact="token")
+    with execution("e", store=store):
+        step("s", lambda given: None, value, record_args=True)
+    stored = outcome_of(store, "s").arguments
+    assert "LEAK" not in stored
+    assert not any(b"LEAK" in base64.b64decode(part) for part in re.findall(r"[\w+/]{16,}=*", stored))
+
+
+def test_plain_text_and_bytes_stay_what_they_are() -> None:
+    for text in ('{"body":"{not json"}', '{"body":"\\"quoted\\""}', '{"$bytes":"/w=="}', '{"$bytes":17}'):
+        assert json.loads(redacted(text, ["token"])) == json.loads(text)

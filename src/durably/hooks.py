@@ -7,6 +7,7 @@ An exception it raises is logged and changes nothing; what is no Exception passe
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ Hook = Callable[["Event"], object]
 watching: tuple[Hook, ...] = ()
 """The hooks there are. Whoever tells an event asks this first: with none, a step pays for one look."""
 
+_adding = threading.Lock()
 _complained: set[int] = set()
 log = logging.getLogger("durably")
 
@@ -59,14 +61,25 @@ def __getattr__(name: str) -> Any:
 
 
 def add_hook(hook: Hook) -> Callable[[], None]:
-    """Tell `hook` every event of every attempt in this process from now on. Returns what removes it again."""
+    """Tell `hook` every event of every attempt in this process from now on. Returns what removes it again.
+
+    A hook that is added twice is told twice, until both are removed.
+    """
     global watching
-    watching = (*watching, hook)
+    removed = False
+    with _adding:
+        watching = (*watching, hook)
 
     def remove() -> None:
         global watching
-        watching = tuple(one for one in watching if one is not hook)
-        _complained.discard(id(hook))  # another hook may be given this id
+        nonlocal removed
+        with _adding:
+            if removed:
+                return
+            removed = True
+            at = next(index for index, one in enumerate(watching) if one is hook)
+            watching = watching[:at] + watching[at + 1 :]
+            _complained.discard(id(hook))  # another hook may be given this id
 
     return remove
 

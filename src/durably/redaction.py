@@ -1,7 +1,7 @@
 """PURE: what a store's or a step's `redact=` hides from everything that is shown. Whatever shows a stored text asks here.
 
-It goes by the names of fields: in JSON objects, in the codec's marks, and in JSON that stands inside a string (an SQS
-body). The text of an exception has no field names, so put no secret into it.
+It goes by the names of fields: in JSON objects, in the codec's marks, and in JSON that stands inside a string or bytes (an
+SQS body). The text of an exception has no field names, so put no secret into it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def patterns_of(*bearers: object) -> tuple[str, ...]:
 def hide(data: Any, patterns: tuple[str, ...]) -> Any:
     """A structure with matching fields hidden; the patterns are in lower case."""
     if isinstance(data, dict):
+        if data.keys() == {"$bytes"}:
+            return {"$bytes": _hidden_bytes(data["$bytes"], patterns)}
         return {
             name: HIDDEN if _matches(name.lower(), patterns) else hide(value, patterns) for name, value in data.items()
         }
@@ -47,12 +49,27 @@ def hide(data: Any, patterns: tuple[str, ...]) -> Any:
         if len(data) == 2 and isinstance(data[0], str) and _matches(data[0].lower(), patterns):
             return [data[0], HIDDEN]  # a pair of the codec's mark for a dict whose keys JSON can't have
         return [hide(item, patterns) for item in data]
-    if isinstance(data, str) and data[:1] in ("{", "["):
-        try:
-            return json.dumps(hide(json.loads(data), patterns), ensure_ascii=False, separators=(",", ":"))
-        except (ValueError, RecursionError):
-            return data
-    return data
+    return _hidden_text(data, patterns) if isinstance(data, str) else data
+
+
+def _hidden_text(text: str, patterns: tuple[str, ...]) -> str:
+    """JSON inside a string, as an SQS body is, also where it was put into a string twice."""
+    if text.lstrip()[:1] not in ("{", "[", '"'):
+        return text
+    try:
+        return json.dumps(hide(json.loads(text), patterns), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _hidden_bytes(encoded: Any, patterns: tuple[str, ...]) -> Any:
+    import base64
+
+    try:
+        text = base64.b64decode(encoded).decode()
+    except (ValueError, TypeError):
+        return encoded
+    return base64.b64encode(_hidden_text(text, patterns).encode()).decode()
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
