@@ -60,15 +60,17 @@ def _client(service: str) -> Any:
     try:
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, NoRegionError
     except ImportError as error:
         raise DurablyError("boto3 is not installed here: pip install 'durably[dynamodb]'.") from error
     try:
         return boto3.client(
             service, config=Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
         )
-    except BotoCoreError as error:
+    except NoRegionError as error:
         raise DurablyError(f"{error} Set AWS_REGION, or a profile (AWS_PROFILE).") from error
+    except (BotoCoreError, ValueError) as error:
+        raise DurablyError(f"{error}. Look at AWS_PROFILE, AWS_ENDPOINT_URL and ~/.aws/config.") from error
 
 
 def _show(check: Check) -> None:
