@@ -36,7 +36,7 @@ def check_table(client: Any, table: Table) -> list[Check]:
         answer = client.describe_table(TableName=table.name)
     except ClientError as error:
         return _undescribed(client, table, error)
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
         return [_unreachable(error)]
     found = answer["Table"]
     return [
@@ -67,7 +67,7 @@ def check_function(client: Any, name: str) -> Check:
                 "redrive", "wrong", f"lambda:InvokeFunction on {name} is missing", _allow("lambda:InvokeFunction")
             )
         return Check("redrive", "wrong", f"{name} can't be invoked: {error}", "Is the name right, and the region?")
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
         return _unreachable(error)
     return Check("redrive", "ok", f"{name} may be invoked")
 
@@ -195,7 +195,7 @@ def _tried(action: str, whom: str, attempt: Callable[[], Any]) -> Check | None:
         if _code(error) in ("ConditionalCheckFailedException", "ValidationException", "ResourceNotFoundException"):
             return None  # permitted: refused for another reason, which a check of its own tells
         return Check("permissions", "wrong", f"{action} failed: {error}")
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
         return _unreachable(error)
     return None
 
