@@ -66,6 +66,7 @@ def web(
         raise fail(str(error)) from error
     click.echo(f"{name} on {address}{_with_token(token)}")
     if is_opened:
+        listening.listen()  # before the browser comes
         webbrowser.open(address + _with_token(token))
     _serve(app, listening)
 
