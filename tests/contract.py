@@ -649,6 +649,28 @@ class StoreContract:
         if case != "unknown":
             assert len(load(store, head)) == 1
 
+    @pytest.mark.parametrize("since", ["nothing", "a failed attempt", "a finished attempt", "a renewal"])
+    def test_what_was_listed_is_deleted_unless_it_has_changed_since(
+        self, open_listing: Open, clock: FakeClock, since: str
+    ) -> None:
+        store, id = open_listing(clock), "e/1"
+        claim(store, id, "a")
+        if since != "a renewal":
+            end(store, id, "a", "waiting")
+        (listed,) = store.newest(5, until=UNTIL)
+        clock.advance(0.5)
+        if since == "a renewal":
+            assert store.renew(id, "a", 30.0, until=UNTIL)
+            clock.advance(31)
+        elif since != "nothing":
+            claim(store, id, "b")
+            end(store, id, "b", "waiting" if since == "a failed attempt" else "completed")
+        clock.advance(100)
+        # A renewal is no change: it does not touch the index, and the lease is asked for by itself.
+        is_deleted = since in ("nothing", "a renewal")
+        assert store.delete(id, listed.generation, updated=listed.updated, until=UNTIL) == is_deleted
+        assert (store.read(id, until=UNTIL) is None) == is_deleted
+
     def test_a_dead_attempts_execution_is_deleted_and_the_zombie_changes_nothing(
         self, store: Store, id: str, open_store: Open, clock: FakeClock
     ) -> None:

@@ -95,9 +95,11 @@ def claimed(head: Head | None, claim: Claim, now: float) -> Head:
     )
 
 
-def is_deletable(head: Head | None, generation: str, now: float) -> bool:
-    """Whether this is the execution that was meant, and no living attempt holds it."""
+def is_deletable(head: Head | None, generation: str, updated: float | None, now: float) -> bool:
+    """Whether this is the execution that was meant, as it was then, and no living attempt holds it."""
     if head is None or head.generation != generation:
+        return False
+    if updated is not None and round(head.updated, 3) != round(updated, 3):
         return False
     return head.status != "running" or head.lease_until <= now
 

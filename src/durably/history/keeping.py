@@ -34,7 +34,9 @@ def old_executions(store: Store, before: float, *, unfinished: bool = False) -> 
 
     Only what is completed, failed or cancelled; with `unfinished` also what waits or was killed, never what runs.
     """
-    now, last = store.clock.now(), (before, "")
+    now = store.clock.now()
+    # From the newest on: what expires after a month has long done so when "old" means three.
+    last: tuple[float, str] | None = None
     while True:
         heads = store.newest(PAGE, before=last, expired=True, until=until_of(store))
         for head in heads:
@@ -54,8 +56,11 @@ def _may_go(store: Store, head: Head, unfinished: bool) -> bool:
 
 
 def delete(store: Store, old: Old) -> bool:
-    """Delete it. False when it is another by now, gone, or taken up again by an attempt."""
-    return store.delete(old.id, old.generation, until=until_of(store))
+    """Delete it. False when it is another by now, gone, or anything has happened to it since it was listed.
+
+    A redrive may have paid for something meanwhile, and a deleted execution would pay again at the next delivery.
+    """
+    return store.delete(old.id, old.generation, updated=old.updated, until=until_of(store))
 
 
 def to_line(store: Store, execution: str) -> str:

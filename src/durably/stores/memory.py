@@ -87,10 +87,10 @@ class MemoryStore:
             self._heads[head.id] = head
             return True
 
-    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+    def delete(self, execution: str, generation: str, *, updated: float | None = None, until: float) -> bool:
         """See Store.delete."""
         with self._lock:
-            if not claims.is_deletable(self._heads.get(execution), generation, self.clock.now()):
+            if not claims.is_deletable(self._heads.get(execution), generation, updated, self.clock.now()):
                 return False
             del self._heads[execution]
             self._segments.pop((execution, generation), None)

@@ -77,9 +77,10 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+    def delete(self, execution: str, generation: str, *, updated: float | None = None, until: float) -> bool:
         """Remove that generation's head and all that belongs to it. False, and nothing changes, when the head is of another
-        generation or gone, or a living attempt holds it.
+        generation or gone, or a living attempt holds it; with `updated` (a head's, as it was listed) also when an attempt
+        or an operator has been there since.
 
         Broken off in the middle, it leaves a head that counts as expired, and is finished by the same call again.
         """

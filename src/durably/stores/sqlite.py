@@ -141,11 +141,11 @@ class SQLiteStore:
 
         return self._transaction(work, until)
 
-    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+    def delete(self, execution: str, generation: str, *, updated: float | None = None, until: float) -> bool:
         """See Store.delete."""
 
         def work(connection: sqlite3.Connection) -> bool:
-            if not claims.is_deletable(self._head(connection, execution), generation, self.clock.now()):
+            if not claims.is_deletable(self._head(connection, execution), generation, updated, self.clock.now()):
                 return False
             connection.execute("DELETE FROM executions WHERE id = ?", (execution,))
             connection.execute("DELETE FROM journal WHERE execution = ? AND generation = ?", (execution, generation))

@@ -150,20 +150,25 @@ def grave_of(generation: str) -> str:
     return f"deleted {generation}"
 
 
-def bury(generation: str, now: float) -> dict[str, Any]:
-    """Let the head count as expired for everyone, unless it is of another generation or a living attempt holds it.
+def bury(generation: str, updated: float | None, now: float) -> dict[str, Any]:
+    """Let the head count as expired for everyone, unless it is of another generation, has changed, or a living attempt holds it.
 
     A day in the past, so that no clock sees it otherwise; TTL leaves alone what lies more than five years back.
     """
     update = _setting({"owner": {"S": grave_of(generation)}, "lease": items.number(0), **items.ttl(now - 86_400)})
+    names = {"#generation": "generation", "#status": "status"}
+    values = {":generation": {"S": generation}, ":running": _RUNNING, ":now": items.number(now)}
+    condition = "#generation = :generation AND NOT (#status = :running AND #lease > :now)"
+    if updated is not None:
+        condition += " AND #updated = :updated"
+        names["#updated"] = "updated"
+        values[":updated"] = items.number(updated)
     return {
         **_REFUSED,
         "UpdateExpression": update["UpdateExpression"],
-        "ConditionExpression": "#generation = :generation AND NOT (#status = :running AND #lease > :now)",
-        "ExpressionAttributeNames": update["ExpressionAttributeNames"]
-        | {"#generation": "generation", "#status": "status"},
-        "ExpressionAttributeValues": update["ExpressionAttributeValues"]
-        | {":generation": {"S": generation}, ":running": _RUNNING, ":now": items.number(now)},
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": update["ExpressionAttributeNames"] | names,
+        "ExpressionAttributeValues": update["ExpressionAttributeValues"] | values,
     }
 
 

@@ -41,10 +41,12 @@ def _item_of(calls: Calls, head: Head, until: float) -> Item:
     return item
 
 
-def delete(calls: Calls, execution: str, generation: str, clock: Clock, until: float) -> bool:
+def delete(
+    calls: Calls, execution: str, generation: str, updated: float | None, clock: Clock, until: float
+) -> bool:
     """See Store.delete. The head becomes a gravestone first, so that no claim meets half a journal, and goes last."""
     try:
-        update(calls, execution, expressions.bury(generation, clock.now()), until)
+        update(calls, execution, expressions.bury(generation, updated, clock.now()), until)
     except Refused as refused:
         there = refused.item or get(calls, execution, "head", until)
         if there is None or there["owner"]["S"] != expressions.grave_of(generation):

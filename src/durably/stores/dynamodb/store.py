@@ -137,9 +137,9 @@ class DynamoDBStore:
         """See Store.restore."""
         return restore(self._calls, head, self.clock, until)
 
-    def delete(self, execution: str, generation: str, *, until: float) -> bool:
+    def delete(self, execution: str, generation: str, *, updated: float | None = None, until: float) -> bool:
         """See Store.delete."""
-        return delete(self._calls, execution, generation, self.clock, until)
+        return delete(self._calls, execution, generation, updated, self.clock, until)
 
     def _take(self, claim: Claim, until: float) -> Claimed:
         """An operator's claim: against the very head that was read, and without moving its event."""
