@@ -13,7 +13,7 @@ import pytest
 
 from durably import DurablyError, Fatal, LeaseLost, MemoryStore, StepInterrupted, durable, execution, once, step
 from durably.entries import Claim, Ending, Entry, Segment
-from durably.history import actions
+from durably.history import actions, actions_lease
 from durably.history.actions_fork import kept_entries
 from durably.history.actions_identity import renamed
 from durably.history.actions_settle import settling
@@ -531,3 +531,26 @@ def test_what_a_fork_keeps_is_what_stood_before_the_steps_first_line() -> None:
         ("a", "9"),
         ("b", "8"),
     ]
+
+
+def test_an_action_that_was_interrupted_leaves_a_fatal_execution_closed() -> None:
+    store, ran = MemoryStore(), []
+
+    @durable(id=lambda event, context: "a", name="shop", store=store)
+    def handler(event: Any, context: Any) -> None:
+        ran.append(event)
+        raise Fatal("out of stock")
+
+    with pytest.raises(Fatal):
+        handler({}, None)
+    head = actions_lease.read_head(store, "shop/a")
+
+    def interrupted(segments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        actions_lease.act(actions_lease.take(store, head), Ending("waiting", "resolved"), interrupted)
+    assert actions_lease.read_head(store, "shop/a").status == "failed"
+    with pytest.raises(Fatal, match="out of stock"):
+        handler({}, None)
+    assert len(ran) == 1

@@ -6,6 +6,7 @@ An action is an attempt that runs no step. Its record in the head says what was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ..clock import Clock
@@ -95,8 +96,10 @@ def act(taken: Taken, ending: Ending, decide: Decide = lambda segments: ()) -> H
     store, head = taken.store, taken.head
     try:
         _append(taken, decide)
-    except DurablyError:
-        _leave(taken, _as_before(taken.before))
+    except BaseException:
+        # Also an operator's Ctrl-C: a fatal execution left open would be run by the next late duplicate.
+        with suppress(DurablyError):
+            _leave(taken, _as_before(taken.before))
         raise
     if not _leave(taken, ending):
         raise DurablyError(

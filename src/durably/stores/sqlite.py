@@ -148,7 +148,9 @@ class SQLiteStore:
             if not claims.is_deletable(self._head(connection, execution), generation, updated, self.clock.now()):
                 return False
             connection.execute("DELETE FROM executions WHERE id = ?", (execution,))
-            connection.execute("DELETE FROM journal WHERE execution = ? AND generation = ?", (execution, generation))
+            # And what an earlier generation left, which has no head to be found by.
+            gone = "DELETE FROM journal WHERE execution = ? AND (generation = ? OR expires_at <= ?)"
+            connection.execute(gone, (execution, generation, self.clock.now()))
             return True
 
         return self._transaction(work, until)
