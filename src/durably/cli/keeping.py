@@ -14,7 +14,8 @@ from rich.progress import track
 
 from ..errors import DurablyError
 from ..history import keeping
-from ..history.reading import list_executions
+from ..history.exported import from_line
+from ..history.reading import NoSuchExecution, list_executions
 from ..stores.protocol import Store
 from .output import clean, console, print_json
 from .shared import DURATION, MOMENT, fail, find_id, takes_json, takes_new_store, takes_store
@@ -58,7 +59,9 @@ def purge(store: Store, older: timedelta, unfinished: bool, dry_run: bool, yes: 
         print_json({"dry_run": dry_run, "found": dict(counts), "deleted": deleted})
     elif not dry_run and found:
         left = len(found) - deleted
-        console().print(f"{deleted} deleted" + (f", {left} were taken up again and are kept" if left else ""))
+        console().print(
+            f"{deleted} deleted" + (f", {left} changed since they were listed, and are kept" if left else "")
+        )
 
 
 def _all_deleted(store: Store, found: list[keeping.Old], *, quiet: bool) -> list[bool]:
@@ -80,12 +83,19 @@ def _bar(things: Iterable[T], told: str, total: int, quiet: bool) -> Iterable[T]
 def export(store: Store, ids: tuple[str, ...], since: float | None, output: Any) -> None:
     """Executions as JSON lines, one each, whole: with events and results, and nothing redacted. Keep the file accordingly."""
     chosen: Iterable[str] = [find_id(store, id) for id in ids] if ids else _all_ids(store, since)
-    count = 0
+    count = gone = 0
     for id in chosen:
-        output.write(keeping.to_line(store, id) + "\n")
+        try:
+            line = keeping.to_line(store, id)
+        except NoSuchExecution:
+            if ids:
+                raise
+            gone += 1  # it expired, or was purged, after it was listed
+            continue
+        output.write(line + "\n")
         count += 1
     output.flush()
-    click.echo(f"{_count(count)} exported", err=True)
+    click.echo(f"{_count(count)} exported" + (f", {gone} went meanwhile" if gone else ""), err=True)
 
 
 def _all_ids(store: Store, since: float | None) -> Iterable[str]:
@@ -99,7 +109,7 @@ def _all_ids(store: Store, since: float | None) -> Iterable[str]:
 
 
 @click.command("import")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("rb"))
 @takes_json
 @takes_new_store
 def import_(store: Store, file: Any, as_json: bool) -> None:
@@ -110,7 +120,7 @@ def import_(store: Store, file: Any, as_json: bool) -> None:
         if not line.strip():
             continue
         try:
-            head, segments = keeping.from_line(line)
+            head, segments = from_line(line)
         except DurablyError as error:
             raise fail(f"line {number}: {error} The lines before it are imported.") from error
         (imported if keeping.bring_in(store, head, segments) else refused).append(head.id)

@@ -1,17 +1,15 @@
-"""Old executions deleted, executions written out and read in again: one JSON line an execution, whole or not at all."""
+"""Old executions deleted, executions written out and read in again: each whole or not at all."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..claims import is_expired
-from ..entries import FORMAT, Head, Segment, entries_from_text, entries_to_text
-from ..errors import DurablyError
+from ..entries import Head, Segment
 from ..execution import random_id
-from ..stores.heads import head_from_text, head_to_text
 from ..stores.protocol import Store
+from . import exported
 from .actions_lease import read_head, until_of
 from .states import is_live
 
@@ -64,39 +62,14 @@ def delete(store: Store, old: Old) -> bool:
 
 
 def to_line(store: Store, execution: str) -> str:
-    """An execution as one line of JSON: its head, event, result, and its segments' texts. Nothing is redacted."""
+    """An execution as one line of JSON, whole or not at all. Raises NoSuchExecution, also when it goes while it is read."""
     while True:
         head = read_head(store, execution)
         segments = store.load(head.id, head.generation, until=until_of(store))
-        # An attempt that began between the two reads has entries that this head knows nothing of.
-        if all(entry.attempt <= head.attempt for segment in segments[-1:] for entry in segment.entries):
-            break
-    whole = {
-        "durably": FORMAT,
-        "head": json.loads(head_to_text(head)),
-        "event": head.event,
-        "result": head.result,
-        "segments": [[one.number, one.owner, one.expires_at, entries_to_text(one.entries)] for one in segments],
-    }
-    return json.dumps(whole, separators=(",", ":"))
-
-
-def from_line(line: str) -> tuple[Head, list[Segment]]:
-    """What `to_line` wrote. Raises DurablyError for anything else, and for what a newer durably wrote."""
-    try:
-        whole: dict[str, Any] = json.loads(line)
-        if whole["durably"] > FORMAT:
-            raise DurablyError(
-                f"it was exported by a newer durably (format {whole['durably']}; this one reads up to {FORMAT})."
-            )
-        head = head_from_text(json.dumps(whole["head"]), whole["event"], whole["result"])
-        segments = [
-            Segment(head.id, head.generation, number, owner, entries_from_text(text), expires_at)
-            for number, owner, expires_at, text in whole["segments"]
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DurablyError(f"it is no line of an export ({type(error).__name__}: {error}).") from error
-    return head, segments
+        # A deletion takes the head last, an attempt that began in between has entries this head knows nothing of.
+        after = read_head(store, execution)
+        if (after.generation, after.attempt) == (head.generation, head.attempt):
+            return exported.to_line(head, segments)
 
 
 def bring_in(store: Store, head: Head, segments: list[Segment]) -> bool:
