@@ -10,7 +10,7 @@ import click
 from ..entries import Head
 from ..errors import DurablyError
 from ..history import actions
-from ..history.actions_settle import json_of
+from ..history.actions_given import json_of
 from ..stores.protocol import Store
 from .output import clean, console, print_json
 from .shared import find_id, takes_json, takes_store
@@ -39,7 +39,7 @@ def fork(
     """
     event = None if event_file is None else json_of(event_file.read(), f"the event in {Path(event_file.name).name}")
     edited = dict(_outcome(text) for text in outcomes)
-    made = actions.fork(store, find_id(store, id), step, event=event, event_id=event_id, outcomes=edited)
+    made = actions.fork(store, find_id(store, id, acting=True), step, event=event, event_id=event_id, outcomes=edited)
     if as_json:
         print_json({**told(made.head), "kept": list(made.kept), "edited": list(made.edited)})
         return
@@ -54,7 +54,11 @@ def fork(
 @click.command()
 @click.argument("id")
 @click.argument("step")
-@click.option("--result", metavar="JSON", help="what the step returned, as you found it in the world")
+@click.option(
+    "--result",
+    metavar="JSON",
+    help="what the step returned, as `show` would print it",
+)
 @click.option("--run-again", is_flag=True, help="its effect did not happen: the next attempt runs it")
 @takes_json
 @takes_store
@@ -62,7 +66,7 @@ def resolve(store: Store, id: str, step: str, result: str | None, run_again: boo
     """Settle a step by hand: one that was interrupted, or whose failure stands."""
     if (result is None) is not run_again:
         raise click.UsageError("say either --result JSON or --run-again.")
-    head = actions.resolve(store, find_id(store, id), step, result=result, run_again=run_again)
+    head = actions.resolve(store, find_id(store, id, acting=True), step, result=result, run_again=run_again)
     if as_json:
         print_json({**told(head), "step": step, "run_again": run_again})
         return
@@ -77,7 +81,7 @@ def resolve(store: Store, id: str, step: str, result: str | None, run_again: boo
 @takes_store
 def cancel(store: Store, id: str, as_json: bool) -> None:
     """Close an execution. An attempt that runs stops at its next step after a heartbeat; no later one begins."""
-    head = actions.cancel(store, find_id(store, id))
+    head = actions.cancel(store, find_id(store, id, acting=True))
     if as_json:
         print_json(told(head))
     else:

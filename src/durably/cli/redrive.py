@@ -54,7 +54,7 @@ def redrive(
     if (id is None) is not failed:
         raise click.UsageError("give either an ID or --failed.")
     if id is not None:
-        heads = [store.read(find_id(store, id), until=store.clock.monotonic() + 20)]
+        heads = [store.read(find_id(store, id, acting=True), until=store.clock.monotonic() + 20)]
     else:
         heads = list(actions.failed_executions(store, since, function=of, stuck=stuck))
     found = [head for head in heads if head is not None]

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ import durably
 from ..codec import decode_exception
 from ..entries import Entry
 from ..history import replaying
+from ..redaction import hide, patterns_of
 from ..stores.protocol import Store
 from .output import clean, clean_lines, console, print_json
 from .shared import fail, find_id, takes_json, takes_store
@@ -53,7 +55,9 @@ def replay(store: Store, id: str, handler: str, dry: bool, debug: bool, as_json:
     outcome do so too, with their effects. Exit code 0: it returned or stopped; 1: it raised.
     """
     journal = replaying.copied(store, find_id(store, id))
-    outcome = replaying.replay(_load(handler), journal, live=not dry)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the handler prints is not our JSON
+        outcome = replaying.replay(_load(handler), journal, live=not dry)
+    outcome = outcome._replace(result=_redacted(outcome.result, patterns_of(store)))
     where = _where(outcome.error)
     if as_json:
         print_json(_data(outcome, where))
@@ -68,13 +72,15 @@ def replay(store: Store, id: str, handler: str, dry: bool, debug: bool, as_json:
 def _load(name: str) -> Callable[..., Any]:
     """The handler of `package.module.handler`, as Lambda writes it, or `module:handler`; found from this folder on."""
     module, _, attribute = name.partition(":") if ":" in name else name.replace("/", ".").rpartition(".")
-    if not module or not attribute:
+    if not module or not attribute or module.startswith("."):
         raise fail(f"{name!r} names no handler. Write it as Lambda does: module.handler")
     sys.path.insert(0, os.getcwd())
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise fail(f"{error}. Run this in the folder that your handler's module is imported from.") from error
+    except SyntaxError as error:
+        raise fail(f"module {module!r} can't be read: {error} ({error.filename}:{error.lineno})") from error
     found: Callable[..., Any] | None = getattr(loaded, attribute, None)
     if found is None:
         raise fail(f"module {module!r} has no {attribute!r}.")
@@ -121,6 +127,10 @@ def _data(outcome: replaying.Replayed, where: Place | None) -> dict[str, Any]:
         "error": None if error is None else f"{type(error).__name__}: {error}",
         "result": None if outcome.error is not None else _plain(outcome.result),
     }
+
+
+def _redacted(result: Any, patterns: tuple[str, ...]) -> Any:
+    return hide(_plain(result), tuple(pattern.lower() for pattern in patterns)) if patterns else result
 
 
 def _plain(result: Any) -> Any:

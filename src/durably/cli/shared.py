@@ -19,6 +19,12 @@ from .output import clean, clean_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+PART_MIN = 4
+"""Characters of an id that are enough to act upon it; "1" may be the end of a stranger's."""
+
+LONGEST_S = 100 * 366 * 86_400.0
+"""A hundred years: a longer duration is a slip, and no date."""
+
 SEARCHED_FOR_IDS = 10_000
 """Of the newest executions: an id may be given by a part of it when it is among them."""
 NAMED_AT_MOST = 5
@@ -82,14 +88,21 @@ def opened_store(url: str | None, *, must_exist: bool = True) -> Store:
     return store
 
 
-def find_id(store: Store, given: str) -> str:
+def find_id(store: Store, given: str, *, acting: bool = False) -> str:
     """The whole id of an execution: as given, or the one of the newest that begins or ends so.
 
-    Raises NoSuchExecution, or DurablyError naming the candidates when there are several.
+    `acting`: something will be done to it, so a part has to be of some length. Raises NoSuchExecution, or DurablyError for
+    no id at all (a variable that is not set) and naming the candidates when there are several.
     """
     until = store.clock.monotonic() + PATIENCE_S
+    if not given.strip():
+        raise DurablyError("the id is empty. Is a variable of your shell not set?")
     if store.read(given, until=until) is not None:
         return given
+    if acting and len(given) < PART_MIN:
+        raise DurablyError(
+            f"{given!r} is no id, and too short a part of one to act upon: give {PART_MIN} characters or more."
+        )
     found: list[str] = []
     before: tuple[float, str] | None = None
     searched = 0
@@ -117,7 +130,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no g
         if isinstance(value, timedelta):
             return value
         seconds = duration_s(str(value))
-        if seconds is None:
+        if seconds is None or seconds > LONGEST_S:
             self.fail(
                 f"{clean(str(value))!r} is no duration. Write for example 90d, 6h, 15m, 30s or 1h30m.", param, ctx
             )

@@ -9,9 +9,10 @@ from ..entries import AttemptRecord, Entry, Head, Segment
 from ..errors import DurablyError
 from ..execution import random_id
 from ..stores.protocol import SEGMENT_GRACE_S, Store
+from .actions_given import outcome_payload, payload_of, refuse_hidden, refuse_other_codec
 from .actions_identity import event_id_of, event_of, renamed
 from .actions_lease import OPERATOR, read_head, read_journal, refuse_if_held, until_of
-from .actions_settle import listed, payload_of
+from .actions_settle import listed
 
 SEGMENT_CHARS = 200_000
 """Of one append, as attempts write them."""
@@ -37,14 +38,15 @@ def fork(
     """Begin a new execution that keeps every outcome which came before the step's first line in the journal.
 
     `event`: another input, as plain data. `event_id`: the id that the handler finds in that event, where it can't be told
-    from here. `outcomes`: results, as plain data, in place of those that steps had. The original is read and not changed;
+    from here. `outcomes`: results, as data, in place of those that steps had. The original is read and not changed;
     the fork waits to be redriven. Raises DurablyError while an attempt of the original runs, where the step is unknown, and
     where no event can lead to the fork.
     """
     original = read_head(store, execution)
     refuse_if_held(store, original, "Wait until it ends, or cancel it first: a copy taken now would run beside it.")
     old_id = event_id_of(original)
-    edited = {name: payload_of(value) for name, value in (outcomes or {}).items()}
+    edited = {name: outcome_payload(value, f"the outcome of {name!r}") for name, value in (outcomes or {}).items()}
+    refuse_hidden(event, "the event")
     entries = kept_entries(original.id, read_journal(store, original), step, edited)
     given = event_of(original) if event is None else event
     if event_id is None:
@@ -75,7 +77,10 @@ def kept_entries(
     before = (entry for entry in entries[:first] if entry.step not in inside)
     in_force = set(map(id, _in_force(entries)))
     kept = [entry for entry in before if id(entry) in in_force and entry.step not in edited]
-    return (*kept, *(Entry("result", name, payload) for name, payload in edited.items()))
+    if edited:
+        refuse_other_codec(execution, entries)
+    redact = {entry.step: entry.redact for entry in entries if entry.redact}
+    return (*kept, *(Entry("result", name, payload, redact=redact.get(name, ())) for name, payload in edited.items()))
 
 
 def _in_force(entries: Iterable[Entry]) -> list[Entry]:

@@ -17,6 +17,9 @@ from .states import STUCK
 Invoke = Callable[[str, str], object]
 """Sends the payload (JSON) to the function of that name, to be run soon. Raises DurablyError when it could not."""
 
+BATCHED = ("aws:sqs", "aws:kinesis", "aws:dynamodb")
+"""Sources whose events are batches of records."""
+
 ASYNC_BYTES_MAX = 1_000_000
 """Of the payload of an asynchronous invocation (Lambda quotas: 1 MB)."""
 
@@ -36,7 +39,7 @@ def redrive(store: Store, execution: str, invoke: Invoke, *, function: str | Non
     refuse_if_held(store, head, "It needs no redrive.")
     event = event_of(head)
     refuse_unless_it_leads_to(head, event)
-    target, payload = function or function_of(head), payload_text(event)
+    target, payload = function or function_of(head), payload_text(as_delivered(event))
     was = "reopened and redriven" if head.status in ("failed", "cancelled") else "redriven"
     # The lease is given back before the event is sent: the attempt it begins must not find it taken.
     opened = act(take(store, head), Ending("waiting", f"{was} by hand"))
@@ -47,6 +50,12 @@ def redrive(store: Store, execution: str, invoke: Invoke, *, function: str | Non
             f"execution {head.id!r} is open and waits, but its event was not sent: {error} Then redrive it again."
         ) from error
     return opened
+
+
+def as_delivered(event: Any) -> Any:
+    """The event as its trigger sends it: a function of one record is called with records of a batch, so it goes in one."""
+    is_record = isinstance(event, dict) and event.get("eventSource") in BATCHED and "Records" not in event
+    return {"Records": [event]} if is_record else event
 
 
 def function_of(head: Head) -> str:

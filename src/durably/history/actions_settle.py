@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from ..codec import JSON
 from ..entries import Ending, Entry, Head, Segment
 from ..errors import DurablyError
 from ..stores.protocol import Store
+from .actions_given import json_of, outcome_payload, refuse_other_codec
 from .actions_lease import act, read_head, read_journal, refuse_if_held, take
 
 NAMES_SHOWN = 12
@@ -31,13 +29,15 @@ def cancel(store: Store, execution: str) -> Head:
 def resolve(store: Store, execution: str, step: str, *, result: str | None = None, run_again: bool = False) -> Head:
     """Say what a step without a result came to: `result`, as JSON text, or that it is to run again.
 
+    The text may be what `durably show` prints of such a result, with the codec's marks, where it is no plain data.
+
     For a step that was interrupted (begun, no outcome: only the world knows whether its effect happened) and for one whose
     failure stands. The execution then waits to be redriven, also when it had failed or was cancelled. Raises DurablyError
     for a step that has a result or is not in the journal, and while an attempt runs.
     """
     if (result is None) is not run_again:
         raise DurablyError("say either the step's result, or that it is to run again.")
-    payload = "" if result is None else payload_of(json_of(result, "the result"))
+    payload = "" if result is None else outcome_payload(json_of(result, "the result"), "the result")
     head = read_head(store, execution)
     if head.status == "completed":
         raise DurablyError(
@@ -57,10 +57,14 @@ def settling(execution: str, segments: Sequence[Segment], step: str, payload: st
     """PURE: the entries that give the step this result, or with None let it run again. Raises DurablyError."""
     names: dict[str, None] = {}
     outcome, is_started = None, False
+    redact: tuple[str, ...] = ()
+    if payload is not None:
+        refuse_other_codec(execution, (entry for segment in segments for entry in segment.entries))
     for entry in (entry for segment in segments for entry in segment.entries if entry.kind != "began"):
         names[entry.step] = None
         if entry.step != step:
             continue
+        redact = entry.redact or redact
         if entry.kind in ("result", "error"):
             outcome = outcome or entry
         elif entry.kind == "started":
@@ -82,22 +86,8 @@ def settling(execution: str, segments: Sequence[Segment], step: str, payload: st
                 f"step {step!r} of execution {execution!r} has no outcome, so the next attempt runs it anyway."
             )
         return (Entry("forgotten", step),)
-    result = Entry("result", step, payload)
+    result = Entry("result", step, payload, redact=redact)
     return (result,) if outcome is None else (Entry("forgotten", step), result)
-
-
-def payload_of(value: Any) -> str:
-    """The journal's text of plain data, as durably's own codec writes it."""
-    text: str = JSON.encode(value)
-    return text
-
-
-def json_of(text: str, what: str) -> Any:
-    """The data in a JSON text. Raises DurablyError."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DurablyError(f"{what} is no JSON ({error}). A text stands in quotes: '\"like this\"'.") from None
 
 
 def listed(names: list[str]) -> str:

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..errors import DurablyError
 from ..history import actions
-from ..history.actions_settle import json_of
+from ..history.actions_given import json_of
 from ..redaction import HIDDEN, patterns_of
 from .forms import form_of
 from .guard import same

@@ -1,0 +1,152 @@
+"""What an operator types in place of a result or an event: real types come back, secrets and codecs are not spoiled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from durably import DurablyError, MemoryStore, StepInterrupted, durable, step
+from durably.codec import JSON
+from durably.history import actions
+from durably.history.reading import read_execution
+from durably.redaction import HIDDEN
+
+
+@dataclasses.dataclass
+class Charge:
+    id: str
+    amount: Decimal
+    at: datetime
+
+
+CHARGE = Charge("ch_1", Decimal("9.99"), datetime(2026, 11, 24, tzinfo=UTC))
+
+
+class Shop:
+    """One step that died after its effect, and a handler that goes on with what it came to."""
+
+    def __init__(self, codec: Any = JSON) -> None:
+        self.store = MemoryStore()
+        self.got: list[Any] = []
+        self.dies = True
+
+        @durable(id=lambda event, context: "a", name="shop", store=self.store, codec=codec)
+        def handler(event: Any, context: Any) -> str:
+            step("first", lambda: 1)
+            self.got.append(step("charge", self.charge, at_most_once=True, redact="id"))
+            return "done"
+
+        self.handler = handler
+
+    def charge(self) -> Charge:
+        if self.dies:
+            raise KeyboardInterrupt
+        return CHARGE
+
+    def die(self) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self.handler({"id": "a", "token": "t"}, None)
+        with pytest.raises(StepInterrupted):
+            self.handler({"id": "a", "token": "t"}, None)
+
+
+def test_a_dataclass_is_resolved_as_show_prints_it() -> None:
+    shop = Shop()
+    shop.die()
+    actions.resolve(shop.store, "shop/a", "charge", result=JSON.encode(CHARGE))
+    assert shop.handler({"id": "a"}, None) == "done"
+    assert shop.got == [CHARGE]
+
+
+def test_an_edited_outcome_of_a_fork_may_be_a_dataclass_too() -> None:
+    shop = Shop()
+    shop.dies = False
+    shop.handler({"id": "a"}, None)
+    made = actions.fork(
+        shop.store,
+        "shop/a",
+        "charge",
+        event={"id": "b"},
+        event_id="b",
+        outcomes={"charge": json.loads(JSON.encode(CHARGE))},
+    )
+    (outcome,) = [one for one in read_execution(shop.store, made.head.id).steps if one.name == "charge"]
+    assert outcome.result is not None
+    assert "$dataclass" in outcome.result
+    assert '"id":"' + HIDDEN in outcome.result, "the step's own redact= holds for what was given"
+
+
+def test_plain_data_stays_plain_and_a_strange_mark_is_the_users_own_key() -> None:
+    shop = Shop()
+    shop.die()
+    actions.resolve(shop.store, "shop/a", "charge", result='{"$ref": "x", "n": [1, 2.5, null]}')
+    shop.handler({"id": "a"}, None)
+    assert shop.got == [{"$ref": "x", "n": [1, 2.5, None]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('{"token": "•••"}', "stands for a hidden value"),
+        ('{"$tuple": [1, {"$no": 1}]}', r"\$no, which is none"),
+        ("[" * 100_000, "is no JSON"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_what_would_do_harm_is_refused(given: str, told: str) -> None:
+    shop = Shop()
+    shop.die()
+    with pytest.raises(DurablyError, match=told):
+        actions.resolve(shop.store, "shop/a", "charge", result=given)
+    with pytest.raises(StepInterrupted):
+        shop.handler({"id": "a"}, None)
+
+
+def test_a_hidden_value_is_no_event() -> None:
+    shop = Shop()
+    shop.dies = False
+    shop.handler({"id": "a"}, None)
+    with pytest.raises(DurablyError, match="hidden value"):
+        actions.fork(shop.store, "shop/a", "charge", event={"id": "b", "token": HIDDEN}, event_id="b")
+
+
+class Reversed:
+    """A codec of the user's own."""
+
+    def encode(self, value: object) -> str:
+        return JSON.encode(value)[::-1]
+
+    def decode(self, text: str, returns: object = None) -> object:
+        return JSON.decode(text[::-1], returns)
+
+
+def test_a_journal_of_another_codec_is_not_written_into() -> None:
+    class Marked(Reversed):
+        def encode(self, value: object) -> str:
+            return "x" + super().encode(value)
+
+        def decode(self, text: str, returns: object = None) -> object:
+            return super().decode(text[1:], returns)
+
+    shop = Shop(Marked())
+    shop.die()
+    with pytest.raises(DurablyError, match="codec= of its function's own"):
+        actions.resolve(shop.store, "shop/a", "charge", result="1")
+    actions.resolve(shop.store, "shop/a", "charge", run_again=True)
+    shop.dies = False
+    assert shop.handler({"id": "a"}, None) == "done"
+
+
+@pytest.mark.parametrize("source", ["aws:sqs", "aws:kinesis", "aws:dynamodb"])
+def test_one_record_is_redriven_in_a_batch_of_its_own(source: str) -> None:
+    from durably.history.actions_redrive import as_delivered
+
+    record = {"messageId": "m-1", "eventSource": source, "body": "{}"}
+    assert as_delivered(record) == {"Records": [record]}
+    assert as_delivered({"Records": [record]}) == {"Records": [record]}
+    assert as_delivered({"detail": {}}) == {"detail": {}}
