@@ -517,18 +517,54 @@ class StoreContract:
         append(store, first, 1)
         end(store, id, "a", status, "so", result=noise(size))
         standing, head = claim(store, id, "op", **{kind: True})
-        assert (standing, head.status, head.result, head.generation) == (
-            "taken over",
-            "running",
-            None,
-            first.generation,
-        )
+        assert (standing, head.status, head.generation) == ("taken over", status, first.generation)
         assert head.attempts[0].how == "so"
         assert [one.number for one in load(store, head)] == [1]
         assert end(store, id, "op", "waiting", "reopened")
         after = read(store, id)
         assert (after.status, after.result, after.event) == ("waiting", None, '"e"')
         assert claim(store, id, "b").standing == "resumed"
+
+    @pytest.mark.parametrize("status", ["failed", "cancelled"])
+    @pytest.mark.parametrize("size", [3, 5000])
+    def test_what_is_closed_stays_so_until_the_operator_who_holds_it_ends_it(
+        self, store: Store, id: str, open_store: Open, clock: FakeClock, status: str, size: int
+    ) -> None:
+        claim(store, id, "a")
+        end(store, id, "a", status, "so", result=noise(size))
+        operator = open_store(clock)
+        head = claim(operator, id, "op", reopen=True).head
+        assert (head.status, head.result, head.owner) == (status, noise(size), "op")
+        for _ in ("while the action holds the lease", "and after it died"):
+            standing, seen = claim(store, id, "b")
+            assert (standing, seen.status, seen.result) == ("finished", status, noise(size))
+            assert read(store, id) == seen
+            clock.advance(31)
+        # The next operator takes it over, and leaves it as it was or as it is to be.
+        assert claim(operator, id, "op2", reopen=True).standing == "taken over"
+        assert claim(operator, id, "op3", reopen=True).standing == "held"
+        assert not end(operator, id, "op", "waiting")
+        assert end(operator, id, "op2", status, "refused", result=noise(size))
+        assert (read(store, id).status, read(store, id).result) == (status, noise(size))
+        assert claim(operator, id, "op4", reopen=True).standing == "taken over"
+        assert end(operator, id, "op4", "waiting", "reopened")
+        assert (read(store, id).status, read(store, id).result) == ("waiting", None)
+        claim(store, id, "c")
+        assert end(store, id, "c", "completed", result="1")
+        assert read(store, id).result == "1"
+
+    def test_what_an_operator_holds_is_neither_deleted_nor_expired(
+        self, store: Store, id: str, clock: FakeClock
+    ) -> None:
+        first = claim(store, id, "a", expires_s=40.0).head
+        end(store, id, "a", "failed", result='"no"')
+        clock.advance(30)
+        claim(store, id, "op", reopen=True)
+        assert not store.delete(id, first.generation, until=UNTIL)
+        clock.advance(15)
+        assert read(store, id).owner == "op"
+        assert end(store, id, "op", "failed", result='"no"')
+        assert store.read(id, until=UNTIL) is None
 
     @pytest.mark.parametrize("kind", ["reopen", "seize"])
     def test_a_completed_execution_is_never_reopened(self, store: Store, id: str, kind: str) -> None:

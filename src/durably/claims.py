@@ -12,6 +12,9 @@ from .errors import DurablyError, StoreError
 ATTEMPTS_KEPT = 6
 """Of the last attempts a head keeps this many, which holds it under 4 KB."""
 
+CLOSED = ("failed", "cancelled")
+"""A head of these stays what it is, result and all, while an operator holds its lease: only the action's end opens it."""
+
 HOW_MAX = 80
 """Bytes of an attempt's ending kept in the head; the journal's error entry has it whole."""
 
@@ -26,11 +29,11 @@ def standing(head: Head | None, claim: Claim, now: float) -> Standing:
     refuse_foreign(head, claim)
     if head.status == "completed":
         return "finished"
-    if head.status in ("failed", "cancelled"):
-        # Whoever was running when it was closed may live on: the next one fences.
-        return "taken over" if is_operators else "finished"
+    if head.status in CLOSED and not is_operators:
+        return "finished"
     if head.status == "waiting":
         return "taken over" if head.unsettled else "resumed"
+    # Of a closed one too: whoever was running when it was closed may live on, and the next one fences.
     return "held" if head.lease_until > now and not claim.seize else "taken over"
 
 
@@ -38,7 +41,7 @@ def is_expired(head: Head, now: float) -> bool:
     """Whether the head counts as absent. One whose attempt still holds its lease never does."""
     if head.expires_at is None or head.expires_at > now:
         return False
-    return head.status != "running" or head.lease_until <= now
+    return head.lease_until <= now
 
 
 def refuse_foreign(head: Head, claim: Claim) -> None:
@@ -83,15 +86,16 @@ def claimed(head: Head | None, claim: Claim, now: float) -> Head:
         )
     number = head.attempt + 1
     record = AttemptRecord(number, now, claim.owner, claim.request_id)
+    is_closed = head.status in CLOSED
     return head._replace(
-        status="running",
+        status=head.status if is_closed else "running",
         attempt=number,
         owner=claim.owner,
         lease_until=now + claim.lease_s,
         updated=now,
         attempts=(*head.attempts, record)[-ATTEMPTS_KEPT:],
         unsettled=False,
-        result=None,
+        result=head.result if is_closed else None,
     )
 
 
@@ -101,12 +105,12 @@ def is_deletable(head: Head | None, generation: str, updated: float | None, now:
         return False
     if updated is not None and round(head.updated, 3) != round(updated, 3):
         return False
-    return head.status != "running" or head.lease_until <= now
+    return head.lease_until <= now
 
 
 def is_holder(head: Head | None, owner: str) -> bool:
     """Whether that attempt still holds the lease: nobody claimed, ended or cancelled the execution since."""
-    return head is not None and head.owner == owner and head.status == "running"
+    return head is not None and head.owner == owner and head.lease_until > 0
 
 
 def ended(head: Head, ending: Ending, now: float) -> Head:

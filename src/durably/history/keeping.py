@@ -77,14 +77,15 @@ def bring_in(store: Store, head: Head, segments: list[Segment]) -> bool:
 
     An attempt that ran when it was exported does not run here: the execution waits, and the next attempt goes on from it.
     """
-    if is_expired(head._replace(status="waiting"), store.clock.now()):
+    head = head._replace(lease_until=0.0)
+    if is_expired(head, store.clock.now()):
         return False
     if store.read(head.id, until=until_of(store)) is not None:
         return False
     # A generation of its own: what an earlier import or deletion left behind is not met.
     head = head._replace(generation=random_id(4))
     if head.status == "running":
-        head = head._replace(status="waiting", lease_until=0.0, unsettled=False)
+        head = head._replace(status="waiting", unsettled=False)
     for segment in segments:
         store.append(segment._replace(generation=head.generation), until=until_of(store))
     return store.restore(head, until=until_of(store))

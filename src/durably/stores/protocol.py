@@ -31,7 +31,8 @@ class Store(Protocol):
 
         An operator's claim (`reopen`, `seize`) makes no execution: DurablyError where there is none. It takes up failed and
         cancelled ones again, never a completed one; with `seize` it also takes the lease from a living attempt. Whoever
-        was running there is to be fenced: it is `taken over`.
+        was running there is to be fenced: it is `taken over`. A failed or cancelled head keeps status and result until `end`:
+        an operator who dies in between has opened nothing.
         """
         ...
 

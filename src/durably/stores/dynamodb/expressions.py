@@ -10,8 +10,10 @@ from . import items
 from .texts import Item, Packed
 
 _REFUSED = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-_HOLDER = "#owner = :me AND #status = :running"
+_HOLDER = "#owner = :me AND #lease > :zero"
+"""Whoever leaves gives the lease back as 0."""
 _RUNNING = {"S": "running"}
+RESULT = ("result", "result_parts", "result_packed")
 
 IF_ABSENT: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)", **_REFUSED}
 
@@ -92,7 +94,7 @@ def renew(owner: str, lease_until: float) -> dict[str, Any]:
     return as_holder({"lease": items.number(lease_until)}, owner)
 
 
-def end(head: Head, last: int, result: Item) -> dict[str, Any]:
+def end(head: Head, last: int, result: Item, *, was_running: bool) -> dict[str, Any]:
     """Write how the attempt ended, at place `last` of the head's list, and let the lease go."""
     changed: Item = {
         "status": {"S": head.status},
@@ -104,7 +106,10 @@ def end(head: Head, last: int, result: Item) -> dict[str, Any]:
     }
     if head.unsettled:
         changed["unsettled"] = {"BOOL": True}
-    return as_holder(changed, head.owner)
+    # A closed head that an operator held has the last result, and another takes its place or none.
+    return _without(
+        as_holder(changed, head.owner), [] if was_running else [name for name in RESULT if name not in result]
+    )
 
 
 def point_at(pointer: Item, owner: str) -> dict[str, Any]:
@@ -124,25 +129,24 @@ def hand_back(old: Head, owner: str) -> dict[str, Any]:
     return as_holder(changed, owner)
 
 
-def take(old: Head, new: Head) -> dict[str, Any]:
-    """An operator's claim: make the head that was read the claimed one. The event stays where it is, a result goes."""
+def take(old: Head, new: Head, result: Item) -> dict[str, Any]:
+    """An operator's claim: make the head that was read the claimed one. The event stays where it is, and a small result."""
     changed: Item = {
-        "status": _RUNNING,
+        "status": {"S": new.status},
         "owner": {"S": new.owner},
         "lease": items.number(new.lease_until),
         "updated": items.number(new.updated),
         "attempt": {"N": str(new.attempt)},
         "attempts": {"L": [items.record_attribute(record) for record in new.attempts]},
+        **result,
     }
     unchanged, update = if_unchanged(old), _setting(changed)
-    gone = ("unsettled", "result", "result_parts", "result_packed")
-    return unchanged | {
-        "UpdateExpression": f"{update['UpdateExpression']} REMOVE {', '.join(f'#{name}' for name in gone)}",
-        "ExpressionAttributeNames": unchanged["ExpressionAttributeNames"]
-        | update["ExpressionAttributeNames"]
-        | {f"#{name}": name for name in gone},
+    taken = unchanged | {
+        "UpdateExpression": update["UpdateExpression"],
+        "ExpressionAttributeNames": unchanged["ExpressionAttributeNames"] | update["ExpressionAttributeNames"],
         "ExpressionAttributeValues": unchanged["ExpressionAttributeValues"] | update["ExpressionAttributeValues"],
     }
+    return _without(taken, ["unsettled"])
 
 
 def grave_of(generation: str) -> str:
@@ -156,9 +160,9 @@ def bury(generation: str, updated: float | None, now: float) -> dict[str, Any]:
     A day in the past, so that no clock sees it otherwise; TTL leaves alone what lies more than five years back.
     """
     update = _setting({"owner": {"S": grave_of(generation)}, "lease": items.number(0), **items.ttl(now - 86_400)})
-    names = {"#generation": "generation", "#status": "status"}
-    values = {":generation": {"S": generation}, ":running": _RUNNING, ":now": items.number(now)}
-    condition = "#generation = :generation AND NOT (#status = :running AND #lease > :now)"
+    names = {"#generation": "generation"}
+    values = {":generation": {"S": generation}, ":now": items.number(now)}
+    condition = "#generation = :generation AND #lease <= :now"
     if updated is not None:
         condition += " AND #updated = :updated"
         names["#updated"] = "updated"
@@ -196,9 +200,18 @@ def as_holder(changed: Item, owner: str) -> dict[str, Any]:
     return {
         "UpdateExpression": update["UpdateExpression"],
         "ConditionExpression": _HOLDER,
-        "ExpressionAttributeNames": update["ExpressionAttributeNames"] | {"#owner": "owner", "#status": "status"},
-        "ExpressionAttributeValues": update["ExpressionAttributeValues"] | {":me": {"S": owner}, ":running": _RUNNING},
+        "ExpressionAttributeNames": update["ExpressionAttributeNames"] | {"#owner": "owner", "#lease": "lease"},
+        "ExpressionAttributeValues": update["ExpressionAttributeValues"] | {":me": {"S": owner}, ":zero": {"N": "0"}},
         **_REFUSED,
+    }
+
+
+def _without(expression: dict[str, Any], gone: list[str]) -> dict[str, Any]:
+    if not gone:
+        return expression
+    return expression | {
+        "UpdateExpression": f"{expression['UpdateExpression']} REMOVE {', '.join(f'#{name}' for name in gone)}",
+        "ExpressionAttributeNames": expression["ExpressionAttributeNames"] | {f"#{name}": name for name in gone},
     }
 
 

@@ -41,9 +41,7 @@ def _item_of(calls: Calls, head: Head, until: float) -> Item:
     return item
 
 
-def delete(
-    calls: Calls, execution: str, generation: str, updated: float | None, clock: Clock, until: float
-) -> bool:
+def delete(calls: Calls, execution: str, generation: str, updated: float | None, clock: Clock, until: float) -> bool:
     """See Store.delete. The head becomes a gravestone first, so that no claim meets half a journal, and goes last."""
     try:
         update(calls, execution, expressions.bury(generation, updated, clock.now()), until)

@@ -111,7 +111,8 @@ class DynamoDBStore:
         head = claims.ended(held, ending, self.clock.now())
         result = self._keep_result(head, event_bytes, until)
         try:
-            update(self._calls, execution, expressions.end(head, len(held.attempts) - 1, result), until)
+            ending_it = expressions.end(head, len(held.attempts) - 1, result, was_running=held.status == "running")
+            update(self._calls, execution, ending_it, until)
         except Refused as refused:
             there = refused.item or get(self._calls, execution, "head", until)
             if there is None or there["owner"]["S"] != owner or there["status"]["S"] != ending.status:
@@ -151,12 +152,16 @@ class DynamoDBStore:
             granted = _granted(head, claim, round(self.clock.now(), 3))
             if item is None or head is None or granted.standing in ("held", "finished"):
                 return granted._replace(head=whole(self._calls, granted.head, item or {}, until))
+            head, pointer = whole(self._calls, head, item, until), {}
+            taken = claims.claimed(head, claim, granted.head.updated)
+            if "result_parts" in item and taken.result is not None:
+                # Parts are found by the head's owner, who is another from now on.
+                pointer = write_parts(self._calls, taken, "result", taken.result, claim.owner, until)
             try:
-                update(self._calls, claim.id, expressions.take(head, granted.head), until)
+                update(self._calls, claim.id, expressions.take(head, taken, pointer), until)
             except Refused:
                 continue
-            event = {name: value for name, value in item.items() if name.startswith("event")}
-            return Claimed(granted.standing, whole(self._calls, granted.head, event, until))
+            return Claimed(granted.standing, taken)
 
     def _judge(self, claim: Claim, item: Item | None, event: Packed | None, until: float) -> tuple[Claimed, Item]:
         """What a refused claim comes to: held, finished, our own after all, or to be claimed against this very head.
