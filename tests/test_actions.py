@@ -522,10 +522,9 @@ def test_what_a_fork_keeps_is_what_stood_before_the_steps_first_line() -> None:
         line("result", "after", "3"),
         line("result", "b", "4"),
     )
-    journal = [Segment("e", "g", number, "o", (entry,)) for number, entry in enumerate(entries, start=1)]
-    kept = kept_entries("e", journal, "b", {})
+    kept = kept_entries("e", entries, "b", {})
     assert [(entry.kind, entry.step) for entry in kept] == [("started", "begun"), ("result", "a"), ("error", "x")]
-    edited = kept_entries("e", journal, "after", {"a": "9", "b": "8"})
+    edited = kept_entries("e", entries, "after", {"a": "9", "b": "8"})
     assert [(entry.step, entry.payload) for entry in edited if entry.kind == "result"] == [
         ("inner", "2"),
         ("a", "9"),

@@ -150,3 +150,118 @@ def test_one_record_is_redriven_in_a_batch_of_its_own(source: str) -> None:
     assert as_delivered(record) == {"Records": [record]}
     assert as_delivered({"Records": [record]}) == {"Records": [record]}
     assert as_delivered({"detail": {}}) == {"detail": {}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '{"$decimal": "nine"}',
+        '{"$tuple": 5}',
+        '{"$dataclass": 5}',
+        '{"$dataclass": "shop:Charge", "fields": {"amount": {"$decimal": []}}}',
+        '{"$set": [{"$dataclass": "shop:Charge"}]}',
+        '{"$enum": "shop:Colour"}',
+        '{"$tuple": [NaN]}',
+        '{"$tuple": ["\\ud800"]}',
+        '{"$tuple": ' * 60 + "1" + "}" * 60 + "]",
+        '{"$tuple": [' * 60 + "1" + "]}" * 60,
+        "[" * 120 + "]" * 120,
+    ],
+)
+def test_a_mark_that_no_attempt_could_read_is_refused(given: str) -> None:
+    shop = Shop()
+    shop.die()
+    with pytest.raises(DurablyError):
+        actions.resolve(shop.store, "shop/a", "charge", result=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ('{"$tuple": [1, {"$decimal": "9.99"}]}', (1, Decimal("9.99"))),
+        ('{"$dict": [["$decimal", "9.99"]]}', {"$decimal": "9.99"}),
+        ("null", None),
+        ("[]", []),
+    ],
+)
+def test_marks_and_their_escaped_form_come_back_as_they_are_meant(given: str, meant: Any) -> None:
+    shop = Shop()
+    shop.die()
+    actions.resolve(shop.store, "shop/a", "charge", result=given)
+    shop.handler({"id": "a"}, None)
+    assert shop.got == [meant]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"body": json.dumps({"token": HIDDEN})},
+        {"body": json.dumps({"token": HIDDEN}, ensure_ascii=False)},
+        {"body": json.dumps(json.dumps({"token": HIDDEN}))},
+        json.loads(JSON.encode({"body": json.dumps({"token": HIDDEN}).encode()})),
+        [[HIDDEN]],
+    ],
+)
+def test_a_hidden_value_is_found_wherever_redaction_hides(value: Any) -> None:
+    shop = Shop()
+    shop.dies = False
+    shop.handler({"id": "a"}, None)
+    with pytest.raises(DurablyError, match="hidden value"):
+        actions.fork(shop.store, "shop/a", "charge", outcomes={"charge": value}, event={"id": "b"}, event_id="b")
+    with pytest.raises(DurablyError, match="hidden value"):
+        actions.fork(shop.store, "shop/a", "charge", event={"id": "b", "given": value}, event_id="b")
+
+
+def test_raw_text_is_stored_as_it_is_for_another_codec() -> None:
+    class Marked(Reversed):
+        def encode(self, value: object) -> str:
+            return "x" + super().encode(value)
+
+        def decode(self, text: str, returns: object = None) -> object:
+            return super().decode(text[1:], returns)
+
+    shop = Shop(Marked())
+    shop.die()
+    for wrong in ("", "a\tb", "a\nb", HIDDEN, f'"{HIDDEN}"'):
+        with pytest.raises(DurablyError):
+            actions.resolve(shop.store, "shop/a", "charge", result=wrong, raw=True)
+    actions.resolve(shop.store, "shop/a", "charge", result="x" + '"paid"'[::-1], raw=True)
+    shop.handler({"id": "a"}, None)
+    assert shop.got == ["paid"]
+    made = actions.fork(
+        shop.store, "shop/a", "charge", outcomes={"first": "x7"}, event={"id": "b"}, event_id="b", raw=True
+    )
+    segments = shop.store.load(made.head.id, made.head.generation, until=1e12)
+    assert [entry.payload for segment in segments for entry in segment.entries] == ["x7"]
+
+
+def test_a_resolved_result_is_hidden_by_the_steps_own_redact_and_stays_where_it_was() -> None:
+    store = MemoryStore()
+
+    def die() -> str:
+        raise KeyboardInterrupt
+
+    @durable(id=lambda event, context: "a", name="shop", store=store)
+    def handler(event: Any, context: Any) -> Any:
+        return step("outer", lambda: step("inner", die, at_most_once=True, redact="token"))
+
+    for error in (KeyboardInterrupt, StepInterrupted):
+        with pytest.raises(error):
+            handler({}, None)
+    actions.resolve(store, "shop/a", "inner", result='{"token": "t-1"}')
+    (inner,) = [one for one in read_execution(store, "shop/a").steps if one.name == "inner"]
+    assert (inner.result, inner.within) == ('{"token":"' + HIDDEN + '"}', "outer")
+
+
+def test_a_fork_tells_whose_outcome_has_become_plain_data() -> None:
+    shop = Shop()
+    shop.dies = False
+    shop.handler({"id": "a"}, None)
+    given: Any = [{"id": "ch_2"}, json.loads(JSON.encode(CHARGE))]
+    made = [
+        actions.fork(
+            shop.store, "shop/a", "charge", event={"id": id}, event_id=id, outcomes={"charge": value, "first": 2}
+        )
+        for id, value in zip("bc", given, strict=True)
+    ]
+    assert [fork.plain for fork in made] == [("charge",), ()]

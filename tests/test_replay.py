@@ -250,6 +250,43 @@ def test_other_executions_begun_by_the_handler_are_in_memory_too(
     assert at_the_desk(failed(MemoryStore(), body), store).stopped_at == "once"
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_what_nested_executions_have_done_is_not_done_again(plain: tuple[MemoryStore, list[str]], live: bool) -> None:
+    store, done = plain
+
+    @durable(name="inner", id=lambda event, context: event["id"], store=store)
+    def inner(event: Any, context: Any) -> str:
+        step("of inner", done.append, "inner")
+        raise_now("inner")
+        return "inner"
+
+    def raise_now(name: str) -> None:
+        if failing == [name]:
+            raise ValueError(name)
+
+    @durable(name="f", store=store)
+    def handler(event: Any, context: Any) -> Any:
+        once("mail", done.append, "mail", store=store)
+        with execution("job", store=store):
+            step("in job", done.append, "job")
+            raise_now("job")
+        inner({"id": "i"}, None)
+        return "done"
+
+    failing = ["job"]
+    with pytest.raises(ValueError):
+        handler(EVENT, None)
+    assert done == ["mail", "job"]
+    before = [store.read(head.id, until=FOREVER) for head in store.newest(9, until=FOREVER)]
+    answer = at_the_desk(handler, store, live=live)
+    assert (done, answer.answered, str(answer.error)) == (["mail", "job"], ("in job",), "job")
+    failing.clear()
+    answer = at_the_desk(handler, store, live=live)
+    assert (done, answer.ran) == (["mail", "job", *["inner"] * live], ("of inner",) * live)
+    assert answer.stopped_at == ("" if live else "of inner")
+    assert [store.read(head.id, until=FOREVER) for head in store.newest(9, until=FOREVER)] == before
+
+
 @pytest.mark.parametrize("end", ["completed", "failed"])
 def test_a_finished_execution_runs_at_the_desk_as_if_it_were_not(end: str) -> None:
     store, fails = MemoryStore(), [end == "failed"]

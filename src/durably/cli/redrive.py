@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ..entries import Head
 from ..errors import DurablyError, StoreError
 from ..history import actions
+from ..history.actions_identity import event_of
+from ..history.actions_redrive import is_one_record
 from ..history.states import STUCK
 from ..stores.protocol import Store
 from .output import clean, console, print_json
@@ -67,6 +69,8 @@ def redrive(
         else:
             done = _each(store, found, invoke, function)
     print_json(_data(done, dry_run)) if as_json else _show(done, dry_run)
+    if not as_json and function is None:
+        _say_where_records_go(done)
     if any(one.error for one in done):
         raise SystemExit(1)
 
@@ -112,3 +116,12 @@ def _show(done: list[Redriven], dry_run: bool) -> None:
             out.print(f"{'would be ' if dry_run else ''}redriven  {clean(one.head.id)}", soft_wrap=True)
     if not done:
         out.print("nothing has failed")
+
+
+def _say_where_records_go(done: list[Redriven]) -> None:
+    """A function of one record is called by its Lambda's own handler, so its name need not be the Lambda's."""
+    sent = (one.head for one in done if one.error is None and one.head.event is not None)
+    names = {head.function for head in sent if is_one_record(event_of(head))}
+    for name in sorted(names):
+        text = f"records go in batches of one to the Lambda function {clean(name)!r}; --function NAME, where it has another name"
+        console().print(text, style="dim", soft_wrap=True)

@@ -9,7 +9,14 @@ from ..entries import AttemptRecord, Entry, Head, Segment
 from ..errors import DurablyError
 from ..execution import random_id
 from ..stores.protocol import SEGMENT_GRACE_S, Store
-from .actions_given import outcome_payload, payload_of, refuse_hidden, refuse_other_codec
+from .actions_given import (
+    has_become_plain,
+    outcome_payload,
+    payload_of,
+    raw_payload,
+    refuse_hidden,
+    refuse_other_codec,
+)
 from .actions_identity import event_id_of, event_of, renamed
 from .actions_lease import OPERATOR, read_head, read_journal, refuse_if_held, until_of
 from .actions_settle import listed
@@ -24,6 +31,8 @@ class Fork(NamedTuple):
     head: Head
     kept: tuple[str, ...]
     edited: tuple[str, ...]
+    plain: tuple[str, ...] = ()
+    """Of the edited ones, those whose results were more than plain data and now are plain."""
 
 
 def fork(
@@ -34,20 +43,25 @@ def fork(
     event: Any = None,
     event_id: str | None = None,
     outcomes: Mapping[str, Any] | None = None,
+    raw: bool = False,
 ) -> Fork:
     """Begin a new execution that keeps every outcome which came before the step's first line in the journal.
 
     `event`: another input, as plain data. `event_id`: the id that the handler finds in that event, where it can't be told
-    from here. `outcomes`: results, as data, in place of those that steps had. The original is read and not changed;
-    the fork waits to be redriven. Raises DurablyError while an attempt of the original runs, where the step is unknown, and
-    where no event can lead to the fork.
+    from here. `outcomes`: results, as data, in place of those that steps had; with `raw` they are the texts that the
+    function's own codec= writes. The original is read and not changed; the fork waits to be redriven. Raises DurablyError
+    while an attempt of the original runs, where the step is unknown, and where no event can lead to the fork.
     """
     original = read_head(store, execution)
     refuse_if_held(store, original, "Wait until it ends, or cancel it first: a copy taken now would run beside it.")
     old_id = event_id_of(original)
-    edited = {name: outcome_payload(value, f"the outcome of {name!r}") for name, value in (outcomes or {}).items()}
+    as_text = raw_payload if raw else outcome_payload
+    edited = {name: as_text(value, f"the outcome of {name!r}") for name, value in (outcomes or {}).items()}
     refuse_hidden(event, "the event")
-    entries = kept_entries(original.id, read_journal(store, original), step, edited)
+    journal = [entry for segment in read_journal(store, original) for entry in segment.entries]
+    if edited and not raw:
+        refuse_other_codec(original.id, journal)
+    entries = kept_entries(original.id, journal, step, edited)
     given = event_of(original) if event is None else event
     if event_id is None:
         event_id, given = renamed(original, given, f"-fork-{random_id(3)}")
@@ -56,18 +70,17 @@ def fork(
     head = _head_of(original, original.id[: -len(old_id)] + event_id, step, store.clock.now())
     _write(store, head._replace(event=payload_of(given)), entries)
     kept = tuple(entry.step for entry in entries if entry.kind in ("result", "error") and entry.step not in edited)
-    return Fork(read_head(store, head.id), kept, tuple(edited))
+    plain = tuple(name for name, payload in edited.items() if not raw and has_become_plain(journal, name, payload))
+    return Fork(read_head(store, head.id), kept, tuple(edited), plain)
 
 
-def kept_entries(
-    execution: str, segments: Sequence[Segment], step: str, edited: Mapping[str, str]
-) -> tuple[Entry, ...]:
+def kept_entries(execution: str, entries: Sequence[Entry], step: str, edited: Mapping[str, str]) -> tuple[Entry, ...]:
     """PURE: what a fork before that step begins with. Raises DurablyError for names that the journal has not.
 
     Kept are the outcomes in force whose line stands before the step's first one, and the `started` of steps that have no
     outcome: their effect may have happened. What ran inside the step is run again with it.
     """
-    entries = [entry for segment in segments for entry in segment.entries if entry.kind != "began"]
+    entries = [entry for entry in entries if entry.kind != "began"]
     names = list(dict.fromkeys(entry.step for entry in entries))
     for name in (step, *edited):
         if name not in names:
@@ -77,10 +90,15 @@ def kept_entries(
     before = (entry for entry in entries[:first] if entry.step not in inside)
     in_force = set(map(id, _in_force(entries)))
     kept = [entry for entry in before if id(entry) in in_force and entry.step not in edited]
-    if edited:
-        refuse_other_codec(execution, entries)
-    redact = {entry.step: entry.redact for entry in entries if entry.redact}
-    return (*kept, *(Entry("result", name, payload, redact=redact.get(name, ())) for name, payload in edited.items()))
+    return (*kept, *(_result(entries, name, payload) for name, payload in edited.items()))
+
+
+def _result(entries: Sequence[Entry], step: str, payload: str) -> Entry:
+    """Another result of the step, hidden and placed as the earlier ones are."""
+    mine = [entry for entry in entries if entry.step == step]
+    redact = next((entry.redact for entry in reversed(mine) if entry.redact), ())
+    within = next((entry.within for entry in reversed(mine) if entry.within), "")
+    return Entry("result", step, payload, within=within, redact=redact)
 
 
 def _in_force(entries: Iterable[Entry]) -> list[Entry]:

@@ -17,8 +17,8 @@ from .states import STUCK
 Invoke = Callable[[str, str], object]
 """Sends the payload (JSON) to the function of that name, to be run soon. Raises DurablyError when it could not."""
 
-BATCHED = ("aws:sqs", "aws:kinesis", "aws:dynamodb")
-"""Sources whose events are batches of records."""
+BATCHED = ("aws:sqs", "aws:kinesis", "aws:dynamodb", "aws:sns", "aws:s3")
+"""Sources whose events are batches of records; what a record of theirs says in `eventSource` (SNS: `EventSource`)."""
 
 ASYNC_BYTES_MAX = 1_000_000
 """Of the payload of an asynchronous invocation (Lambda quotas: 1 MB)."""
@@ -54,8 +54,14 @@ def redrive(store: Store, execution: str, invoke: Invoke, *, function: str | Non
 
 def as_delivered(event: Any) -> Any:
     """The event as its trigger sends it: a function of one record is called with records of a batch, so it goes in one."""
-    is_record = isinstance(event, dict) and event.get("eventSource") in BATCHED and "Records" not in event
-    return {"Records": [event]} if is_record else event
+    return {"Records": [event]} if is_one_record(event) else event
+
+
+def is_one_record(event: Any) -> bool:
+    """Whether it is a record without its batch: the handler is a function that the Lambda's own calls for each."""
+    if not isinstance(event, dict) or "Records" in event:
+        return False
+    return (event.get("eventSource") or event.get("EventSource")) in BATCHED
 
 
 def function_of(head: Head) -> str:

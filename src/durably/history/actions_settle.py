@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..entries import Ending, Entry, Head, Segment
 from ..errors import DurablyError
 from ..stores.protocol import Store
-from .actions_given import json_of, outcome_payload, refuse_other_codec
+from .actions_given import json_of, outcome_payload, raw_payload, refuse_other_codec
 from .actions_lease import act, read_head, read_journal, refuse_if_held, take
 
 NAMES_SHOWN = 12
@@ -26,10 +26,13 @@ def cancel(store: Store, execution: str) -> Head:
     return act(take(store, head, seize=True), Ending("cancelled", "cancelled by hand"))
 
 
-def resolve(store: Store, execution: str, step: str, *, result: str | None = None, run_again: bool = False) -> Head:
+def resolve(
+    store: Store, execution: str, step: str, *, result: str | None = None, run_again: bool = False, raw: bool = False
+) -> Head:
     """Say what a step without a result came to: `result`, as JSON text, or that it is to run again.
 
-    The text may be what `durably show` prints of such a result, with the codec's marks, where it is no plain data.
+    The text may be what `durably show` prints of such a result, with the codec's marks, where it is no plain data. `raw`: it
+    is the text that the function's own codec= writes, and is stored as it is.
 
     For a step that was interrupted (begun, no outcome: only the world knows whether its effect happened) and for one whose
     failure stands. The execution then waits to be redriven, also when it had failed or was cancelled. Raises DurablyError
@@ -37,7 +40,7 @@ def resolve(store: Store, execution: str, step: str, *, result: str | None = Non
     """
     if (result is None) is not run_again:
         raise DurablyError("say either the step's result, or that it is to run again.")
-    payload = "" if result is None else outcome_payload(json_of(result, "the result"), "the result")
+    payload = None if result is None else _payload(result, raw)
     head = read_head(store, execution)
     if head.status == "completed":
         raise DurablyError(
@@ -46,11 +49,17 @@ def resolve(store: Store, execution: str, step: str, *, result: str | None = Non
     refuse_if_held(store, head, "Wait until it ends, or cancel it first.")
 
     def decide(segments: Sequence[Segment]) -> tuple[Entry, ...]:
-        return settling(head.id, segments, step, None if run_again else payload)
+        if payload is not None and not raw:
+            refuse_other_codec(head.id, (entry for segment in segments for entry in segment.entries))
+        return settling(head.id, segments, step, payload)
 
     decide(read_journal(store, head))  # what can't be is refused before anything is written
     told = f"{step!r} is to run again, by hand" if run_again else f"{step!r} resolved by hand"
     return act(take(store, head), Ending("waiting", told), decide)
+
+
+def _payload(result: str, raw: bool) -> str:
+    return raw_payload(result, "the result") if raw else outcome_payload(json_of(result, "the result"), "the result")
 
 
 def settling(execution: str, segments: Sequence[Segment], step: str, payload: str | None) -> tuple[Entry, ...]:
@@ -58,13 +67,12 @@ def settling(execution: str, segments: Sequence[Segment], step: str, payload: st
     names: dict[str, None] = {}
     outcome, is_started = None, False
     redact: tuple[str, ...] = ()
-    if payload is not None:
-        refuse_other_codec(execution, (entry for segment in segments for entry in segment.entries))
+    within = ""
     for entry in (entry for segment in segments for entry in segment.entries if entry.kind != "began"):
         names[entry.step] = None
         if entry.step != step:
             continue
-        redact = entry.redact or redact
+        redact, within = entry.redact or redact, entry.within or within
         if entry.kind in ("result", "error"):
             outcome = outcome or entry
         elif entry.kind == "started":
@@ -86,7 +94,7 @@ def settling(execution: str, segments: Sequence[Segment], step: str, payload: st
                 f"step {step!r} of execution {execution!r} has no outcome, so the next attempt runs it anyway."
             )
         return (Entry("forgotten", step),)
-    result = Entry("result", step, payload, redact=redact)
+    result = Entry("result", step, payload, within=within, redact=redact)
     return (result,) if outcome is None else (Entry("forgotten", step), result)
 
 

@@ -1,6 +1,7 @@
 """`replay`: a handler run at the desk, answered from a journal that was copied from the real store, which is only read.
 
-`redirected` in `handlers` gives its plan the copy; every other store that its code opens meanwhile is one in memory.
+`redirected` in `handlers` gives its plan the copy; every other store that its code opens meanwhile is one in memory, too, which
+knows of the real one what was done in nested executions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..stores.url import opened_instead
 from .actions_identity import event_of
 from .actions_lease import Readable, read_head, read_journal
 from .replaying_context import DeskContext
+from .replaying_nested import DeskStore, bring
 
 
 class Stopped(BaseException):
@@ -39,6 +41,8 @@ class Journaled(NamedTuple):
     event: Any
     store: MemoryStore
     entries: tuple[Entry, ...]
+    real: Readable
+    """Where it was copied from, and nested executions are."""
 
 
 class Replayed(NamedTuple):
@@ -62,13 +66,9 @@ def copied(store: Readable, execution: str) -> Journaled:
             "@durable, by their event. Run your code with store=MemoryStore() instead."
         )
     local = MemoryStore(clock=store.clock)
-    until = store.clock.monotonic() + 1.0
-    for segment in segments:
-        local.append(segment, until=until)
-    # As it stood before its last ending, so that the handler runs; and it does not expire at the desk.
-    local.restore(head._replace(status="waiting", lease_until=0.0, result=None, expires_at=None), until=until)
+    bring(local, head, segments, reopen=True)  # As it stood before its last ending, so that the handler runs.
     entries = tuple(entry for segment in segments for entry in segment.entries)
-    return Journaled(head, event_of(head), local, entries)
+    return Journaled(head, event_of(head), local, entries, store)
 
 
 def replay(handler: Callable[..., Any], journal: Journaled, *, live: bool = False) -> Replayed:
@@ -134,7 +134,7 @@ async def _awaited(coroutine: Any) -> Any:
 @contextmanager
 def _at_the_desk(journal: Journaled) -> Iterator[None]:
     """Every plan goes to the copy, every other store is one in memory, and durably's own checks are Lambda's."""
-    elsewhere, begun = MemoryStore(), False
+    elsewhere, begun = DeskStore(journal.real), False
 
     def to_copy(plan: Plan) -> Plan:
         nonlocal begun
