@@ -12,6 +12,7 @@ import pytest
 
 from durably import MemoryStore, SQLiteStore, durable, step
 from durably.history import keeping
+from durably.history.exported import from_line
 from durably.stores.protocol import Store
 
 from .clocks import FakeClock
@@ -60,6 +61,26 @@ def test_what_expired_long_before_it_is_old_is_found(clock: FakeClock) -> None:
     assert old.expired
     assert keeping.delete(store, old)
     assert listed(store, days=90) == []
+
+
+def test_what_ran_again_after_it_expired_leaves_nothing_when_it_is_purged_soon(
+    clock: FakeClock, tmp_path: Path
+) -> None:
+    store, charged = SQLiteStore(tmp_path / "d.db", clock=clock), []
+    handler = make_handler(store, charged, expires=timedelta(days=1))
+    handler({"id": "a"}, None)
+    line = keeping.to_line(store, "shop/a")
+    clock.advance(1.5 * DAY)
+    handler({"id": "a"}, None)
+    clock.advance(1.5 * DAY)
+    # Another takes the place of the expired one, and goes too.
+    head, segments = from_line(line)
+    assert keeping.bring_in(store, head._replace(expires_at=clock.now() + DAY), segments)
+    clock.advance(DAY)
+    (old,) = listed(store, days=0.5)
+    assert keeping.delete(store, old)
+    with closing(sqlite3.connect(tmp_path / "d.db")) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM journal").fetchone() == (0,)
 
 
 def test_nothing_of_an_earlier_generation_stays_behind(clock: FakeClock, tmp_path: Path) -> None:

@@ -14,11 +14,16 @@ def execution_id(*parts: str) -> str:
     """The parts joined by "/", with DURABLY_NAMESPACE before them. Raises NoIdentity when it grows too long."""
     namespace = os.environ.get("DURABLY_NAMESPACE")
     whole = "/".join((namespace, *parts) if namespace else parts)
-    if len(whole.encode("utf-8", "surrogatepass")) > ID_MAX:
+    return refuse_long(whole)
+
+
+def refuse_long(id: str) -> str:
+    """The execution's id as it is. Raises NoIdentity when it has more bytes than every store takes."""
+    if len(id.encode("utf-8", "surrogatepass")) > ID_MAX:
         raise NoIdentity(
-            f"the execution id {whole[:80]!r}… is longer than {ID_MAX} bytes. Use a shorter id, or a hash of it."
+            f"the execution id {id[:80]!r}… is longer than {ID_MAX} bytes. Use a shorter id, or a hash of it."
         )
-    return whole
+    return id
 
 
 def checked_id(given: object, told_by: str) -> str:

@@ -28,8 +28,9 @@ class MemoryStore:
             standing = claims.standing(head, claim, now)
             if head is not None and standing in ("held", "finished"):
                 return Claimed(standing, head)
-            head = self._heads[claim.id] = claims.claimed(head, claim, now)
-            return Claimed(standing, head)
+            new = claims.claimed(head, claim, now)
+            self._put(new, head)
+            return Claimed(standing, new)
 
     def load(self, execution: str, generation: str, *, until: float) -> list[Segment]:
         """See Store.load."""
@@ -84,8 +85,13 @@ class MemoryStore:
             there = self._heads.get(head.id)
             if there is not None and not claims.is_expired(there, self.clock.now()):
                 return False
-            self._heads[head.id] = head
+            self._put(head, there)
             return True
+
+    def _put(self, head: Head, there: Head | None) -> None:
+        if there is not None and there.generation != head.generation:
+            self._segments.pop((there.id, there.generation), None)
+        self._heads[head.id] = head
 
     def delete(self, execution: str, generation: str, *, updated: float | None = None, until: float) -> bool:
         """See Store.delete."""

@@ -68,9 +68,9 @@ class SQLiteStore:
             standing = claims.standing(head, claim, now)
             if head is not None and standing in ("held", "finished"):
                 return Claimed(standing, head)
-            head = claims.claimed(head, claim, now)
-            self._put(connection, head)
-            return Claimed(standing, head)
+            new = claims.claimed(head, claim, now)
+            self._put(connection, new, head)
+            return Claimed(standing, new)
 
         return self._transaction(work, until)
 
@@ -136,7 +136,7 @@ class SQLiteStore:
             there = self._head(connection, head.id)
             if there is not None and not claims.is_expired(there, self.clock.now()):
                 return False
-            self._put(connection, head)
+            self._put(connection, head, there)
             return True
 
         return self._transaction(work, until)
@@ -178,7 +178,11 @@ class SQLiteStore:
             self._wait_ms = wait_ms
 
     @staticmethod
-    def _put(connection: sqlite3.Connection, head: Head) -> None:
+    def _put(connection: sqlite3.Connection, head: Head, there: Head | None) -> None:
+        if there is not None and there.generation != head.generation:
+            # No head would lead a purge to it any more, and nothing here expires by itself.
+            gone = "DELETE FROM journal WHERE execution = ? AND generation = ?"
+            connection.execute(gone, (there.id, there.generation))
         connection.execute(
             "INSERT OR REPLACE INTO executions (id, status, began, head, event, result) VALUES (?, ?, ?, ?, ?, ?)",
             (head.id, head.status, head.began, head_to_text(head), head.event, head.result),
