@@ -438,6 +438,8 @@ def test_a_fork_that_can_not_be_is_refused(world: World) -> None:
     world.refused("no step 'x'", lambda: actions.fork(inner, world.id, "x"))
     world.refused("no step 'y'", lambda: actions.fork(inner, world.id, "price", outcomes={"y": 1}))
     world.refused("is the id of the original", lambda: actions.fork(inner, world.id, "price", event_id="evt-1"))
+    long = "x" * 2000
+    world.refused("longer than 1536", lambda: actions.fork(inner, world.id, "price", event=world.event, event_id=long))
     made = actions.fork(inner, world.id, "price", event={**world.event, "id": "evt-9"}, event_id="evt-9")
     world.refused(
         "overwrites none", lambda: actions.fork(inner, world.id, "price", event=world.event, event_id="evt-9")

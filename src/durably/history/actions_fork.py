@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..entries import AttemptRecord, Entry, Head, Segment
 from ..errors import DurablyError
 from ..execution import random_id
+from ..naming import refuse_long
 from ..stores.protocol import SEGMENT_GRACE_S, Store
 from .actions_given import (
     has_become_plain,
@@ -67,7 +68,7 @@ def fork(
         event_id, given = renamed(original, given, f"-fork-{random_id(3)}")
     elif event_id == old_id:
         raise DurablyError(f"{event_id!r} is the id of the original's own event. A fork needs one of its own.")
-    head = _head_of(original, original.id[: -len(old_id)] + event_id, step, store.clock.now())
+    head = _head_of(original, refuse_long(original.id[: -len(old_id)] + event_id), step, store.clock.now())
     _write(store, head._replace(event=payload_of(given)), entries)
     kept = tuple(entry.step for entry in entries if entry.kind in ("result", "error") and entry.step not in edited)
     plain = tuple(name for name, payload in edited.items() if not raw and has_become_plain(journal, name, payload))
