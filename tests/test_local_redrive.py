@@ -16,7 +16,8 @@ from .test_local_api import Dev
 
 @pytest.fixture
 def dev(tmp_path):
-    one = Dev(tmp_path, "plain=local_durable.needs_bank", "--retries", "0")
+    functions = ("plain=local_durable.needs_bank", "messages=local_durable.messages")
+    one = Dev(tmp_path, *functions, "--retries", "0")
     yield one
     one.stop()
 
@@ -27,8 +28,8 @@ def operate(dev: Dev, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=50)
 
 
-def status(dev: Dev, id: str) -> str:
-    head = SQLiteStore(dev.folder / "folder" / "durably.db").read(f"plain/{id}", until=UNTIL)
+def status(dev: Dev, id: str, function: str = "plain") -> str:
+    head = SQLiteStore(dev.folder / "folder" / "durably.db").read(f"{function}/{id}", until=UNTIL)
     assert head is not None
     return head.status
 
@@ -67,3 +68,20 @@ def test_a_function_that_the_local_lambda_does_not_have_is_named(dev) -> None:
     assert done.returncode == 1
     assert "other" in done.stderr
     assert status(dev, "g") == "waiting"
+
+
+def test_one_message_of_a_batch_is_redriven_through_its_lambdas_handler(dev) -> None:
+    there = dev.folder / "later"
+    body = json.dumps({"file": str(there / "effects"), "name": "mailed"})
+    batch = {"Records": [{"messageId": "m-1", "eventSource": "aws:sqs", "body": body}]}
+    assert "m-1" in dev.invoke("messages", json.dumps(batch).encode())["Payload"].read().decode()
+    assert status(dev, "m-1", "message") == "waiting"
+    there.mkdir()
+    wrong = operate(dev, "redrive", "message/m-1")
+    assert wrong.returncode == 1
+    assert "--function NAME names another" in wrong.stderr
+    done = operate(dev, "redrive", "message/m-1", "--function", "messages")
+    assert done.returncode == 0, done.stderr
+    dev.until("Succeeds")
+    assert status(dev, "m-1", "message") == "completed"
+    assert (there / "effects").read_text() == "mailed\n"

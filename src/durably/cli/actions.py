@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..entries import Head
-from ..errors import DurablyError
 from ..history import actions
-from ..history.actions_given import has_become_plain, json_of
+from ..history.actions_given import given_event, has_become_plain, json_of
 from ..history.actions_lease import read_journal
 from ..stores.protocol import Store
 from .output import clean, console, print_json
@@ -46,7 +46,7 @@ def fork(
 
     It waits until it is redriven. Its event is the original's under an id of its own, so that it finds the fork.
     """
-    event = None if event_file is None else json_of(event_file.read(), f"the event in {Path(event_file.name).name}")
+    event = None if event_file is None else given_event(event_file.read(), f"the event in {Path(event_file.name).name}")
     edited = dict((_raw_outcome if raw else _outcome)(text) for text in outcomes)
     whole = find_id(store, id, acting=True)
     made = actions.fork(store, whole, step, event=event, event_id=event_id, outcomes=edited, raw=raw)
@@ -141,8 +141,8 @@ def _outcome(text: str) -> tuple[str, Any]:
 
 def _is_json(text: str) -> bool:
     try:
-        json_of(text, "")
-    except DurablyError:
+        json.loads(text)
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -18,10 +18,10 @@ import click
 
 import durably
 
-from ..codec import decode_exception
+from ..codec import JSON, Unencodable, decode_exception
 from ..entries import Entry
 from ..history import replaying
-from ..redaction import hide, patterns_of
+from ..redaction import HIDDEN, patterns_of, redacted
 from ..stores.protocol import Store
 from .output import clean, clean_lines, console, print_json
 from .shared import fail, find_id, takes_json, takes_store
@@ -57,7 +57,7 @@ def replay(store: Store, id: str, handler: str, dry: bool, debug: bool, as_json:
     journal = replaying.copied(store, find_id(store, id))
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the handler prints is not our JSON
         outcome = replaying.replay(_load(handler), journal, live=not dry)
-    outcome = outcome._replace(result=_redacted(outcome.result, patterns_of(store)))
+    outcome = outcome._replace(result=_redacted(outcome.result, patterns_of(store, *journal.entries)))
     where = _where(outcome.error)
     if as_json:
         print_json(_data(outcome, where))
@@ -130,7 +130,13 @@ def _data(outcome: replaying.Replayed, where: Place | None) -> dict[str, Any]:
 
 
 def _redacted(result: Any, patterns: tuple[str, ...]) -> Any:
-    return hide(_plain(result), tuple(pattern.lower() for pattern in patterns)) if patterns else result
+    """What is shown of the result: by the store's patterns and the steps' own, as results are made of what steps returned."""
+    if not patterns:
+        return result
+    try:
+        return json.loads(redacted(JSON.encode(result), patterns))
+    except Unencodable:
+        return HIDDEN  # its repr would have all of it, and no names of fields that can be told
 
 
 def _plain(result: Any) -> Any:

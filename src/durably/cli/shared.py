@@ -168,6 +168,8 @@ def duration_s(text: str) -> float | None:
 def moment_of(text: str) -> float | None:
     """The epoch seconds of a time, None when the text is none."""
     ago = duration_s(text)
+    if ago is not None and ago > LONGEST_S:
+        return None
     if ago is not None:
         return datetime.now().astimezone().timestamp() - ago
     try:

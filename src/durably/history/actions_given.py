@@ -29,6 +29,16 @@ def json_of(text: str, what: str) -> Any:
     return data
 
 
+def given_event(text: str, what: str) -> Any:
+    """The event in a JSON text. Raises DurablyError, also for null: to a fork that says that the original's is kept."""
+    event = json_of(text, what)
+    if event is None:
+        raise DurablyError(
+            f"{what} is null, and no event is. Leave it out to keep the original's. Nothing was changed."
+        )
+    return event
+
+
 def payload_of(value: Any, what: str = "the event") -> str:
     """The journal's text of plain data, as durably's own codec writes it. Raises DurablyError for what is none."""
     try:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..history import actions
-from ..history.actions_given import json_of
+from ..history.actions_given import given_event, json_of
 from .forms import form_of
 from .guard import same
 from .site import Site, link
@@ -70,7 +70,7 @@ def _fork(site: Site, form: Form) -> str:
         site.store,
         form.get("id", ""),
         step,
-        event=json_of(event, "the event") if event else None,
+        event=given_event(event, "the event") if event else None,
         event_id=form.get("event_id", "").strip() or None,
         outcomes=outcomes,
     )
