@@ -6,11 +6,14 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from durably import DurablyError, MemoryStore, StepInterrupted, durable, step
+from durably.cli.app import durably
 from durably.codec import JSON
 from durably.history import actions
 from durably.history.reading import read_execution
@@ -142,7 +145,7 @@ def test_a_journal_of_another_codec_is_not_written_into() -> None:
     assert shop.handler({"id": "a"}, None) == "done"
 
 
-@pytest.mark.parametrize("source", ["aws:sqs", "aws:kinesis", "aws:dynamodb"])
+@pytest.mark.parametrize("source", ["aws:sqs", "aws:kinesis", "aws:dynamodb", "aws:s3"])
 def test_one_record_is_redriven_in_a_batch_of_its_own(source: str) -> None:
     from durably.history.actions_redrive import as_delivered
 
@@ -150,6 +153,8 @@ def test_one_record_is_redriven_in_a_batch_of_its_own(source: str) -> None:
     assert as_delivered(record) == {"Records": [record]}
     assert as_delivered({"Records": [record]}) == {"Records": [record]}
     assert as_delivered({"detail": {}}) == {"detail": {}}
+    message = {"EventSource": "aws:sns", "Sns": {"MessageId": "m-1"}}
+    assert as_delivered(message) == {"Records": [message]}
 
 
 @pytest.mark.parametrize(
@@ -265,3 +270,31 @@ def test_a_fork_tells_whose_outcome_has_become_plain_data() -> None:
         for id, value in zip("bc", given, strict=True)
     ]
     assert [fork.plain for fork in made] == [("charge",), ()]
+
+
+def test_the_command_line_takes_marks_and_says_when_they_are_missing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/d.db"
+
+    @durable(id=lambda event, context: event["id"], name="shop", store=url)
+    def handler(event: Any, context: Any) -> None:
+        step("price", lambda: Decimal("9.99"))
+        step("charge", lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        handler({"id": "evt-1"}, None)
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(durably, [*arguments, "--store", url], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    event = tmp_path / "event.json"
+    event.write_text('{"id": "evt-2"}')
+    fork = ("fork", "evt-1", "--from", "charge", "--event", str(event))
+    assert "'price' returned more than plain data" in run(*fork, "--event-id", "a", "--outcome", "price=9.99")
+    given = """price={"$decimal": "9.98"}"""
+    assert "plain data" not in run(*fork, "--event-id", "b", "--outcome", given)
+    assert json.loads(run(*fork, "--event-id", "c", "--outcome", "price=1", "--json"))["plain"] == ["price"]
+    run(*fork, "--event-id", "d", "--outcome", 'price={"$decimal":"1"}', "--raw")
+    run("resolve", "shop/evt-1", "charge", "--result", '"paid"', "--raw")
+    assert "9.98" in run("show", "shop/b", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from ..entries import Claim, Claimed, Ending, Head, Segment
@@ -22,6 +23,7 @@ class DeskStore:
         self.real = real
         self.copy = MemoryStore(clock=real.clock)
         self.looked_for: set[str] = set()
+        self._lock = threading.Lock()
 
     @property
     def clock(self) -> Clock:
@@ -69,12 +71,13 @@ class DeskStore:
         return self.copy.delete(execution, generation, updated=updated, until=until)
 
     def _bring(self, execution: str) -> None:
-        if execution in self.looked_for:
-            return
-        self.looked_for.add(execution)
-        head = self.real.read(execution, until=until_of(self.real))
-        if head is not None:
-            bring(self.copy, head, read_journal(self.real, head))
+        with self._lock:  # two threads of a fan-out may come to the same one
+            if execution in self.looked_for:
+                return
+            head = self.real.read(execution, until=until_of(self.real))
+            if head is not None:
+                bring(self.copy, head, read_journal(self.real, head))
+            self.looked_for.add(execution)
 
 
 def bring(copy: MemoryStore, head: Head, segments: list[Segment], *, reopen: bool = False) -> None:
