@@ -37,7 +37,7 @@ def test_renewing_a_lease_writes_nothing_that_the_index_has() -> None:
 
 
 def test_an_end_changes_fields_of_the_index_and_none_of_its_keys() -> None:
-    changed = set_by(expressions.end(head("f/e"), 0, {})) & INDEXED
+    changed = set_by(expressions.end(head("f/e"), 0, {}, was_running=True)) & INDEXED
     assert changed == {"status", "updated", "expires_at"}
 
 
