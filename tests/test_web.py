@@ -289,6 +289,26 @@ def test_a_hidden_value_never_replaces_the_secret(deliver: Deliver, store: Memor
     assert (answer.status_code, "hidden value" in answer.text) == (409, True)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('{"token": "•••"}', "hidden value"),
+        ("[" * 100_000, "is no JSON"),
+        ("[" * 400 + "]" * 400, "levels deep"),
+        ('{"$decimal": "nine"}', "read back"),
+    ],
+)
+@pytest.mark.parametrize("name", ["resolve", "fork"])
+def test_a_result_that_can_not_be_one_is_answered_in_words(
+    deliver: Deliver, store: MemoryStore, name: str, given: str, told: str
+) -> None:
+    deliver(charges)
+    client = Client(store, allow_actions=True)
+    csrf = csrf_of(client, "/execution?id=f/1")
+    answer = post(client, f"/execution/{name}", id="f/1", step="charge", how="result", result=given, csrf=csrf)
+    assert (answer.status_code, told in answer.text) == (409, True)
+
+
 # ---- what a page says
 
 
