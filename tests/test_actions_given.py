@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import enum
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +18,7 @@ from durably import DurablyError, MemoryStore, StepInterrupted, durable, step
 from durably.cli.app import durably
 from durably.codec import JSON
 from durably.history import actions
+from durably.history.actions_given import outcome_payload
 from durably.history.reading import read_execution
 from durably.redaction import HIDDEN
 
@@ -298,3 +301,25 @@ def test_the_command_line_takes_marks_and_says_when_they_are_missing(tmp_path: P
     run(*fork, "--event-id", "d", "--outcome", 'price={"$decimal":"1"}', "--raw")
     run("resolve", "shop/evt-1", "charge", "--result", '"paid"', "--raw")
     assert "9.98" in run("show", "shop/b", "--json")
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BOTH = (1, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {Colour.RED: CHARGE},
+        {Colour.BOTH, Colour.RED},
+        collections.Counter({Colour.RED: 2}),
+        collections.deque([(CHARGE,)], 3),
+        collections.defaultdict(list, a=[CHARGE]),
+        {"$ref": 1},
+        (float("nan"), "\ud800", 2**3000, b"x"),
+    ],
+)
+def test_what_the_codec_writes_of_a_value_is_taken_as_it_is(value: Any) -> None:
+    text = JSON.encode(value)
+    assert outcome_payload(json.loads(text), "the result") == text
