@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import warnings
@@ -30,6 +33,7 @@ class Server:
         self.answer: Answer = lambda connection, number: connection.sendall(EMPTY)
         self.connections: list[socket.socket] = []
         self.requests: list[bytes] = []
+        self.tls: ssl.SSLContext | None = None
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -46,6 +50,10 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
+            if self.tls is not None:
+                self.connections.remove(connection)
+                connection = self.tls.wrap_socket(connection, server_side=True)
+                self.connections.append(connection)
             while request := connection.recv(100_000):
                 self.requests.append(request)
                 self.answer(connection, len(self.requests))
@@ -116,6 +124,31 @@ def test_an_answer_that_drips_is_given_up_when_the_time_is_over(server: Server) 
     with pytest.raises(StoreError, match="did not answer GetItem"):
         read(DynamoDBStore("one"), 0.3)
     assert time.monotonic() - began < 2
+
+
+def test_over_tls_a_connection_is_kept_and_a_stale_one_costs_no_try(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not here")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    named = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, *named], check=True, capture_output=True)
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate, key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", server.url.replace("http://127.0.0.1", "https://localhost"))
+    with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
+        read(DynamoDBStore("one"), 0.2)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    store, slept = DynamoDBStore("one"), []
+    store.clock.sleep = slept.append  # type: ignore[method-assign]
+    server.hang_up()
+    assert [read(store) for _ in range(3)] == [None] * 3
+    assert len(server.connections) == 1
+    server.hang_up()
+    assert read(store) is None
+    assert slept == []
 
 
 @pytest.mark.parametrize(

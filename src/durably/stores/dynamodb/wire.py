@@ -29,6 +29,9 @@ CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 3.0
 IDLE_MAX = 32
 
+_STALE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What a connection that the server has closed ends with, plain or over TLS."""
+
 TARGET = "DynamoDB_20120810."
 """The service's version, with which its JSON protocol names operations."""
 
@@ -149,7 +152,7 @@ class SignedWire:
         else:
             try:
                 return self._over(used, request, ends)
-            except ConnectionError:
+            except _STALE:
                 # The server closed it while it lay idle, and those beside it are as old. That is no answer and no try.
                 self._drop_idle()
         return self._over(self._connected(min(CONNECT_TIMEOUT_S, patience_s)), request, ends)
