@@ -78,7 +78,7 @@ def refuse_if_held(store: Readable, head: Head, advice: str) -> None:
 
 
 def take(store: Store, before: Head, *, seize: bool = False) -> Taken:
-    """Take the lease; a failed or cancelled execution is reopened by it. Raises when it is completed, gone, or held."""
+    """Take the lease; a failed or cancelled execution stays so until the action ends. Raises when it is completed, gone, or held."""
     claim = Claim(before.id, random_id(8), "", LEASE_S, request_id=OPERATOR, reopen=True, seize=seize)
     standing, head = store.claim(claim, until=until_of(store))
     if standing == "held":
@@ -97,7 +97,7 @@ def act(taken: Taken, ending: Ending, decide: Decide = lambda segments: ()) -> H
     try:
         _append(taken, decide)
     except BaseException:
-        # Also an operator's Ctrl-C: a fatal execution left open would be run by the next late duplicate.
+        # Also at an operator's Ctrl-C: the lease is given back, and a waiting execution need not wait until it runs out.
         with suppress(DurablyError):
             _leave(taken, _as_before(taken.before))
         raise
