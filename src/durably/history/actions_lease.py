@@ -78,7 +78,7 @@ def refuse_if_held(store: Readable, head: Head, advice: str) -> None:
 
 
 def take(store: Store, before: Head, *, seize: bool = False) -> Taken:
-    """Take the lease; a failed or cancelled execution stays so until the action ends. Raises when it is completed, gone, or held."""
+    """Take the lease; a failed or cancelled execution stays so until the action ends. Raises if completed, gone, or held."""
     claim = Claim(before.id, random_id(8), "", LEASE_S, request_id=OPERATOR, reopen=True, seize=seize)
     standing, head = store.claim(claim, until=until_of(store))
     if standing == "held":
