@@ -75,6 +75,12 @@ def sleep(event, context):
     return os.getpid()
 
 
+def wait_for(event, context):
+    print("waiting")
+    while not os.path.exists(event["until"]):
+        time.sleep(0.005)
+
+
 def parent(event, context):
     child = subprocess.Popen(["sleep", "60"])
     with open(event["file"], "w") as file:

@@ -25,8 +25,8 @@ class Desk:
         self.news: list = []
         self.file = folder / "effects"
         self.folder = folder / "folder"
-        options = {"code": TESTS, "folder": self.folder, "time_scale": 1000.0, **options}
-        self.function = LocalLambda(handler, on_news=self.news.append, **options)
+        usual = {"code": TESTS, "folder": self.folder, "time_scale": 1000.0, "on_news": self.news.append}
+        self.function = LocalLambda(handler, **{**usual, **options})
 
     def send(self, event=None, *, stops=(), **mischief):
         event = {"file": str(self.file), "id": str(uuid.uuid4()), **(event or {})}
@@ -196,6 +196,21 @@ def test_kill_after_kills_the_first_attempt_only(desk) -> None:
     assert not sent.wait(20).failed
     assert it.effects == [sent.request_id, sent.request_id, "slept"]
     assert [news.said["how"] for news in it.told("Ends")] == ["killed", "returned"]
+
+
+def test_an_answer_that_was_on_its_way_does_not_save_a_killed_attempt(desk, tmp_path) -> None:
+    ends, until = [], tmp_path / "until"
+
+    def hear_late(news) -> None:
+        if news.what == "Output" and news.attempt == 1:
+            until.touch()
+            time.sleep(0.2)  # The process answers now, and nobody reads it before it is to be killed.
+        if news.what == "Ends":
+            ends.append(news.said["how"])
+
+    it = desk("local_app.wait_for", on_news=hear_late)
+    assert not it.send({"until": str(until)}, kill_after_s=0.1).wait(20).failed
+    assert ends == ["killed", "returned"]
 
 
 def test_the_executions_times_are_as_if_lambda_had_waited(desk) -> None:

@@ -210,7 +210,8 @@ class Sandbox:
     def _end(self, request_id: str, timeout_s: float, spare: bool) -> tuple[outcome.How, bytes]:
         """How the invocation ended. What is left of the process is killed unless it may serve again, or is spared."""
         assert self._process is not None
-        answer = self._api.answer
+        # An answer that was on its way when the process was killed counts no more than the process does.
+        answer = None if self._is_killed else self._api.answer
         if answer is not None:
             self._read_output()
             if answer.kind == "result":
