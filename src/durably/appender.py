@@ -38,7 +38,9 @@ class Appender:
         """Whether a write failed without saying if it took effect."""
         self._write = write
         self._next_number = next_number
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         self._queue: list[Entry] = []
         self._held: list[tuple[Entry, object]] = []
         self._added = 0
@@ -50,19 +52,19 @@ class Appender:
 
     def add(self, entries: Sequence[Entry]) -> int:
         """Queue entries for the next append. Returns the mark at which they are durable."""
-        with self._changed:
+        with self._lock:
             return self._add(entries)
 
     def hold(self, entries: Sequence[Entry], lane: object) -> None:
         """Keep pending entries back until `release`. A lane is one line of control: an item of a fan-out, or None."""
-        with self._changed:
+        with self._lock:
             self._held.extend((entry, lane) for entry in entries)
 
     def release(self, lanes: Collection[object] | None = None) -> int:
         """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already."""
         if not self._held and self._pending <= self._durable:
             return 0
-        with self._changed:
+        with self._lock:
             let_go = [entry for entry, lane in self._held if lanes is None or lane in lanes]
             if let_go:
                 self._held = [pair for pair in self._held if lanes is not None and pair[1] not in lanes]
@@ -71,7 +73,7 @@ class Appender:
 
     def join_lanes(self, lanes: Collection[object], into: object) -> None:
         """A fan-out is over: what its items hold is held by the code that called it."""
-        with self._changed:
+        with self._lock:
             self._held = [(entry, into if lane in lanes else lane) for entry, lane in self._held]
 
     def is_durable(self, mark: int) -> bool:
@@ -92,8 +94,8 @@ class Appender:
 
     def settle(self, mark: int) -> None:
         """Return when everything up to the mark is durable. Raises what broke the appender, now or earlier."""
-        while self._must_write(mark):
-            self._write_next()
+        while (turn := self._take_turn(mark)) is not None:
+            self._write_batch(*turn)
 
     def lets_run_ahead(self, took_s: float) -> bool:
         """Whether a step was so quick beside an append that waiting for its own would be most of its time.
@@ -104,7 +106,7 @@ class Appender:
 
     def settle_in_passing(self, mark: int, *, behind: int) -> None:
         """Write until nothing is queued if nobody else is writing; wait only when more than `behind` entries are not durable."""
-        with self._changed:
+        with self._lock:
             idle = not self._writing
         if not idle:
             self.settle(mark - behind)
@@ -113,22 +115,25 @@ class Appender:
         while self._queue:
             self.settle(self._added)
 
-    def _must_write(self, mark: int) -> bool:
-        """Wait while another thread writes; True makes this thread the writer, False says that the mark is durable."""
-        with self._changed:
+    def _take_turn(self, mark: int) -> tuple[int, tuple[Entry, ...]] | None:
+        """Wait while another thread writes; then what this thread is to write, and its number. None: the mark is durable."""
+        if self._durable >= mark:
+            return None
+        with self._lock:
             while self._durable < mark:
                 if self._broken is not None:
                     raise self._broken
                 if not self._writing:
                     self._writing = True
-                    return True
-                self._changed.wait()
-            return False
+                    return self._next_number, self._next_batch()
+                self._waiting += 1
+                try:
+                    self._changed.wait()
+                finally:
+                    self._waiting -= 1
+            return None
 
-    def _write_next(self) -> None:
-        with self._changed:
-            batch = self._next_batch()
-            number = self._next_number
+    def _write_batch(self, number: int, batch: tuple[Entry, ...]) -> None:
         broken: Exception | None = None
         began = time.monotonic()
         try:
@@ -139,7 +144,7 @@ class Appender:
             broken = error if isinstance(error, Exception) else StoreError(f"a write was interrupted: {error!r}")
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 self._writing = False
                 self._broken = broken
                 if broken is None:
@@ -147,7 +152,8 @@ class Appender:
                     self._durable += len(batch)
                     self._next_number += 1
                     self._write_s = time.monotonic() - began
-                self._changed.notify_all()
+                if self._waiting:
+                    self._changed.notify_all()
 
     def _next_batch(self) -> tuple[Entry, ...]:
         room = SEGMENT_CHARS

@@ -59,8 +59,8 @@ class Attempt:
         """The status it left its execution in, once it has."""
         self.left_with: BaseException | None = None
         self.running = 0
-        self.lines: list[tuple[Frame, Any]] = []
-        """Asyncio tasks that are lines of control of their own, and the frames that stand for them."""
+        self.lines: dict[Frame | None, list[tuple[Frame, Any]]] = {}
+        """Asyncio tasks that are lines of control of their own, and the frames that stand for them, by the lane around them."""
         self.writer: Any = None
         """The asyncio task that writes for all."""
         self.ran = 0

@@ -84,7 +84,7 @@ def on_this_line() -> Running | None:
     if here is not None and here.line is not task:
         # Its failures are its parent's business only when it is over: until then they are held apart.
         line = Frame("", here.frame, is_item=True)
-        here.attempt.lines.append((line, task))
+        here.attempt.lines.setdefault(_lane_around(line), []).append((line, task))
         here = Running(here.attempt, line, task)
         running.set(here)
     return here
@@ -157,11 +157,18 @@ async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any], recover: 
 
 def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
     """What a finished task's steps left is its parent's, and goes out before the parent's next step; not before a sibling's."""
-    over = [(line, task) for line, task in attempt.lines if task.done() and _lane_around(line) is lane]
-    for pair in over:
-        attempt.lines.remove(pair)
-        _join_lines_that_are_over(attempt, pair[0])
-        attempt.appender.join_lanes((pair[0],), lane)
+    over = _take_lines_that_are_over(attempt, lane)
+    if over:
+        attempt.appender.join_lanes(over, lane)
+
+
+def _take_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> set[Frame]:
+    lines = attempt.lines.pop(lane, ())
+    alive = [(line, task) for line, task in lines if not task.done()]
+    if alive:
+        attempt.lines[lane] = alive
+    over = {line for line, task in lines if task.done()}
+    return over.union(*[_take_lines_that_are_over(attempt, line) for line in over])
 
 
 def _lane_around(line: Frame) -> Frame | None:

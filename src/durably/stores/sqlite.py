@@ -9,8 +9,8 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -207,10 +207,13 @@ class SQLiteStore:
         return self._with_connection(whole, until)
 
     def _with_connection(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
-        with self._lock, self._said_as_store_error():
-            connection = self._connect(until)
-            self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
-            return work(connection)
+        with self._lock:
+            try:
+                connection = self._connect(until)
+                self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
+                return work(connection)
+            except (sqlite3.Error, OSError) as error:
+                raise self._told(error) from error
 
     def _connect(self, until: float) -> sqlite3.Connection:
         while self._connection is None:
@@ -233,15 +236,11 @@ class SQLiteStore:
                 raise
         return self._connection
 
-    @contextmanager
-    def _said_as_store_error(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the SQLite store {str(self.path)!r} can't be used: {error}. Check that its folder can be written, that the "
-                "disk has room and that it is a SQLite file; another store is set by DURABLY_STORE, e.g. sqlite:///path."
-            ) from error
+    def _told(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the SQLite store {str(self.path)!r} can't be used: {error}. Check that its folder can be written, that the "
+            "disk has room and that it is a SQLite file; another store is set by DURABLY_STORE, e.g. sqlite:///path."
+        )
 
 
 def _close_before_fork() -> None:
