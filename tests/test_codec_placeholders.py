@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import enum
 import json
 import pickle
 import threading
@@ -144,3 +146,56 @@ def test_a_long_message_and_traceback_are_cut() -> None:
     record = json.loads(encode_exception(ValueError("x" * 1_000_000)))
     assert len(record["message"]) <= 16 * 1024
     assert len(record["traceback"]) <= 16 * 1024
+
+
+class Refusal(enum.Enum):
+    LIMIT = "limit"
+
+
+@pytest.mark.parametrize("argument", [threading.Lock(), Path("/a b"), Code.GONE, Refusal.LIMIT, object()])
+def test_an_exception_reads_as_it_did_though_its_only_argument_is_missing(argument: object) -> None:
+    exc = ValueError(argument)
+    back = again(exc)
+    assert (str(back), f"{back}", str(again(back))) == (str(exc),) * 3
+    assert f"{back.args[0]}" == str(argument)
+    with pytest.raises(NotSerializable):
+        bool(back.args[0] == argument)
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_argument_that_never_read_does_not_begin_to_raise_something_else() -> None:
+    assert str(again(ValueError(Unreadable()))) == "<not stored: tests.test_codec_placeholders.Unreadable>"
+
+
+@pytest.mark.parametrize("position", [0, 1, 300_000])
+def test_a_unicode_error_over_a_large_object_can_be_printed(position: int) -> None:
+    raw = bytearray(b"a" * 300_001)
+    raw[position] = 0xFF
+    decoding = again(raised(lambda: raw.decode()))
+    assert f"position {position}" in str(decoding)
+    assert "invalid start byte" in str(decoding)
+    encoding = again(raised(lambda: raw.decode("ascii", "surrogateescape").encode()))
+    assert f"position {position}" in str(encoding)
+    for back in (decoding, encoding, again(decoding)):
+        assert (back.start, back.end) == (position, position + 1)
+        for touch in (len, bytes, lambda it: it[0], lambda it: it.decode(), lambda it: it == b""):
+            with pytest.raises(NotSerializable):
+                touch(back.object)
+
+
+@pytest.mark.parametrize(("name", "value"), [("object", 5), ("object", ["a"]), ("start", -(10**12))])
+@pytest.mark.parametrize("cls", ["UnicodeDecodeError", "UnicodeEncodeError", "UnicodeTranslateError"])
+def test_no_stored_unicode_error_reads_memory_that_is_not_its_own(cls: str, name: str, value: object) -> None:
+    made = b"b" if cls == "UnicodeDecodeError" else "b"
+    sound = (
+        UnicodeTranslateError("b", 0, 1, "c") if "Translate" in cls else getattr(builtins, cls)("a", made, 0, 1, "c")
+    )
+    record = json.loads(encode_exception(sound))
+    record["fields"] |= {"start": 10**12, "end": 10**12 + 1, name: value}
+    if name == "start":
+        record["fields"]["end"] = -(10**12) + 1
+    assert "c" in str(decode_exception(json.dumps(record)))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from types import GetSetDescriptorType, MemberDescriptorType
-from typing import Any
+from typing import Any, cast
 
 from ..errors import NotSerializable
-from .classes import name_of
+from .classes import kind_of, name_of
 from .marks import TooLarge, Writer, encodes
-from .placeholders import NotStored, what_it_was
+from .placeholders import KINDS, NotStored, what_it_was
 from .plain import dumps, is_utf8
 from .text import JSON, Codec, JSONCodec
 from .unencodable import Unencodable, dotted
@@ -123,6 +123,9 @@ class _Recorder:
             record["group"] = [exc.message, self._members(exc)]
         else:
             record["args"] = [self.pack(item) for item in _ARGS.__get__(exc)]
+            reads = self._reads(_ARGS.__get__(exc), record["args"])
+            if reads:
+                record["reads"] = reads
         errors = line_errors(exc)
         if errors is not None:
             record["errors"] = self.pack(errors)
@@ -168,6 +171,16 @@ class _Recorder:
         fields.update(object.__getattribute__(exc, "__dict__"))
         return {name: value for name, value in fields.items() if type(name) is str}
 
+    def _reads(self, args: tuple[object, ...], packed: list[Any]) -> dict[str, str]:
+        """How each argument reads that may not come back: `str` of an exception is, mostly, that of its only argument."""
+        longest = (LONGEST_TEXT if len(self.within) == 1 else LONGEST_INNER) // max(1, len(args))
+        reads = {}
+        for index, (value, data) in enumerate(zip(args, packed, strict=True)):
+            is_missing = type(data) is dict and "$missing" in data
+            if longest and (is_missing or kind_of(type(value)) is not None):
+                reads[str(index)] = _text_of(value, longest)
+        return reads
+
     def pack(self, value: object) -> object:
         """The structure of an argument or a field, or the mark of what is missing."""
         try:
@@ -197,13 +210,20 @@ class _Recorder:
         return _missing(value, error.why)
 
 
-@encodes(NotStored)
+def _text_of(value: object, longest: int) -> str:
+    try:
+        return clipped(str(value), longest)
+    except Exception:
+        return f"<not stored: {dotted(type(value))}>"
+
+
+@encodes(*KINDS)
 def _not_stored(writer: Writer, value: NotStored) -> object:
     raise Unencodable("it stands for a field of an exception that was not stored")
 
 
 def _missing(value: object, why: str) -> Record:
-    if type(value) is NotStored:
-        _, type_name, why = what_it_was(value)
+    if issubclass(type(value), NotStored):
+        _, type_name, why = what_it_was(cast(NotStored, value))
         return {"$missing": type_name, "why": why}
     return {"$missing": dotted(type(value)), "why": why[:300]}

@@ -17,8 +17,8 @@ _TOUCHES = (
 
 
 def _raising(touch: str) -> Callable[..., NoReturn]:
-    def raising(self: object, *args: object, **named: object) -> NoReturn:
-        owner, type_name, why = object.__getattribute__(self, "_stored")
+    def raising(self: NotStored, *args: object, **named: object) -> NoReturn:
+        owner, type_name, why = what_it_was(self)
         raise NotSerializable(owner, "", type_name, why)
 
     raising.__name__ = touch
@@ -28,7 +28,7 @@ def _raising(touch: str) -> Callable[..., NoReturn]:
 class NotStored:
     """Not the value. `repr` says what it was; every other touch raises NotSerializable."""
 
-    __slots__ = ("_stored",)
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<not stored: {what_it_was(self)[1]}>"
@@ -38,11 +38,57 @@ for _touch in _TOUCHES.split():
     setattr(NotStored, f"__{_touch}__", _raising(_touch))
 
 
+class NotStoredField(NotStored):
+    """Of anything: an object of its own."""
+
+    __slots__ = ("_stored",)
+
+
+class NotStoredArgument(NotStored):
+    """Of an exception's argument: as text it reads as it did, for `str` of the exception is made of its arguments."""
+
+    __slots__ = ("_stored",)
+
+    def __str__(self) -> str:
+        text: str = object.__getattribute__(self, "_stored")[3]
+        return text
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+class NotStoredBytes(NotStored, bytes):
+    """Where the interpreter reads bytes without looking at the type: the `object` of a UnicodeDecodeError."""
+
+
+class NotStoredStr(NotStored, str):
+    """Where it reads a str so: the `object` of the other errors of Unicode."""
+
+
+KINDS = (NotStoredField, NotStoredArgument, NotStoredBytes, NotStoredStr)
+
+
 def placeholder(owner: str, type_name: str, why: str) -> NotStored:
     """Stand for a value of `owner` (the field of which exception)."""
-    made = object.__new__(NotStored)
+    made = object.__new__(NotStoredField)
     object.__setattr__(made, "_stored", (owner, type_name, why))
     return made
+
+
+def reading(value: object, text: str) -> object:
+    """A placeholder whose `str` is `text`; any other value as it is."""
+    if type(value) is not NotStoredField:
+        return value
+    made = object.__new__(NotStoredArgument)
+    object.__setattr__(made, "_stored", (*what_it_was(value), str(text)))
+    return made
+
+
+def laid_out_as(kind: type, made: NotStored) -> NotStored:
+    """The same placeholder, safe where the interpreter takes it for a `bytes` or a `str` unasked: an empty one."""
+    other: NotStored = NotStoredBytes() if kind is bytes else NotStoredStr()
+    object.__setattr__(other, "_stored", object.__getattribute__(made, "_stored"))
+    return other
 
 
 def what_it_was(made: NotStored) -> tuple[str, str, str]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from .annotations import Place, place_of
 from .annotations import hints_of as annotated
 from .exceptions import Record, field_slots
 from .marks import Reader, decodes
-from .placeholders import placeholder
+from .placeholders import NotStored, laid_out_as, placeholder, reading
 from .text import JSON, Codec, loads
 from .unencodable import Unencodable, dotted
 from .validation import validation_error
@@ -84,13 +84,15 @@ class _Restorer:
         cls, owner = type(exc), meant.replace(":", ".").removeprefix("builtins.")
         if "args" in record:
             args = [self.unpack(item, f"args[{index}] of {owner}") for index, item in enumerate(record["args"])]
+            for index, text in record.get("reads", {}).items():
+                args[int(index)] = reading(args[int(index)], text)
             BaseException.__dict__["args"].__set__(exc, tuple(args))
         slots, state = field_slots(cls), object.__getattribute__(exc, "__dict__")
         hints = annotated(cls) if record.get("fields") else {}
         for name, data in record.get("fields", {}).items():
             value = self.unpack(data, f"field {name!r} of {owner}", place_of(hints.get(name)), hints.get(name))
             try:
-                slots[name].__set__(exc, value)
+                slots[name].__set__(exc, _safe(cls, name, value, owner))
             except (KeyError, AttributeError, TypeError, ValueError):
                 # No slot of that name, or one that refuses a placeholder.
                 state[name] = value
@@ -131,6 +133,22 @@ class _Restorer:
             if not _reads(exc, message):
                 note += f". It read: {message}"
         state["__notes__"] = [*state.get("__notes__", ()), note]
+
+
+def _safe(cls: type[BaseException], name: str, value: object, owner: str) -> object:
+    """What a slot may hold. `str` of a UnicodeError reads memory at `start` of `object`, of whatever type that is."""
+    if not issubclass(cls, UnicodeError):
+        return value
+    if name == "start" and isinstance(value, int):
+        return max(value, 0)
+    needed = bytes if issubclass(cls, UnicodeDecodeError) else str
+    if name != "object" or type(value) is needed:
+        return value
+    if not issubclass(type(value), NotStored):
+        value = placeholder(
+            f"field 'object' of {owner}", dotted(type(value)), f"{needed.__name__} is what it has to be"
+        )
+    return laid_out_as(needed, cast(NotStored, value))
 
 
 def _reads(exc: BaseException, message: str) -> bool:
