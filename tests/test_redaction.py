@@ -45,6 +45,26 @@ def test_a_variadic_parameter_is_known_by_its_name() -> None:
     assert json.loads(outcome_of(store, "charge").arguments)[2] == "•••"
 
 
+class Sealing:
+    """A codec whose text is no JSON, as one that encrypts has."""
+
+    def encode(self, value: object) -> str:
+        if value == "t0ken":
+            raise KeyError("no key")
+        return "sealed:" + json.dumps(value).encode().hex()
+
+    def decode(self, text: str, returns: object = None) -> object:
+        return json.loads(bytes.fromhex(text.removeprefix("sealed:")))
+
+
+def test_arguments_of_a_codec_whose_text_is_no_json_are_hidden_whole_and_the_step_runs() -> None:
+    store = MemoryStore(redact="number")
+    with execution("e", store=store, codec=Sealing()):
+        done = step("charge", charge, {"number": "4242"}, "t0ken", record_args=True)
+    assert done == charge({}, "")
+    assert json.loads(outcome_of(store, "charge").arguments) == ["•••", {"$not_stored": "str"}]
+
+
 def test_a_result_is_stored_whole_and_replays_so(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "d.db")
     first = run(store, redact=["secret"])

@@ -23,10 +23,13 @@ def arguments_text(codec: Codec, fn: Callable[..., Any], args: tuple[Any, ...], 
 
 
 def _redacted(name: str, text: str, patterns: tuple[str, ...]) -> str:
-    from .redaction import redacted
+    from .redaction import HIDDEN, hide
 
-    hidden = redacted(f"{{{json.dumps(name)}:{text}}}", patterns)
-    return hidden[hidden.index(":") + 1 : -1]
+    try:
+        hidden = hide({name: json.loads(text)}, tuple(pattern.lower() for pattern in patterns))[name]
+    except (ValueError, RecursionError):
+        hidden = HIDDEN  # a text of a codec of the user's own, in which no field can be told
+    return json.dumps(hidden, ensure_ascii=False, separators=(",", ":"))
 
 
 def _names(fn: Callable[..., Any], count: int) -> list[str]:
@@ -43,8 +46,10 @@ def _names(fn: Callable[..., Any], count: int) -> list[str]:
 def _argument(codec: Codec, value: Any) -> str:
     try:
         text: str = codec.encode(value)
-    except Unencodable as why:
-        return json.dumps({"$not_stored": why.type_name or type(value).__name__})
+    except Exception as why:
+        # A codec of the user's own may raise anything.
+        known = why.type_name if isinstance(why, Unencodable) else ""
+        return json.dumps({"$not_stored": known or type(value).__name__})
     if len(text) > ARGUMENT_CHARS:
         return json.dumps({"$not_stored": f"{type(value).__name__} of {len(text):,} characters"})
     return text
