@@ -301,3 +301,34 @@ def test_types_of_modules_not_yet_loaded_are_read_in_a_fresh_process() -> None:
     text = JSON.encode([Decimal("1.10"), UUID(int=1), datetime(2026, 1, 1, tzinfo=BERLIN)])
     code = "import sys; from durably.codec import JSON; print(JSON.decode(sys.argv[1]))"
     assert "Decimal('1.10')" in subprocess.check_output([sys.executable, "-c", code, text], text=True)
+
+
+FREEZING = """
+import datetime, sys, types
+from durably.codec import JSON
+own = datetime.datetime, datetime.date
+api = types.ModuleType("freezegun.api")
+class Meta(type):
+    def __instancecheck__(self, it): return isinstance(it, own[0])
+class FakeDate(own[1]): __module__ = "freezegun.api"
+class FakeDatetime(own[0], FakeDate, metaclass=Meta): __module__ = "freezegun.api"
+if sys.argv[1] == "loaded":
+    import durably.codec.marks
+datetime.datetime, datetime.date = FakeDatetime, FakeDate
+if "durably.codec.moments" in sys.modules:
+    vars(sys.modules["durably.codec.moments"]).update(datetime=FakeDatetime, date=FakeDate)
+frozen = [FakeDatetime(2026, 1, 2, 3), FakeDate(2026, 1, 2)]
+again = JSON.decode(JSON.encode(frozen))
+print(again == frozen, [type(it).__name__ for it in again])
+datetime.datetime, datetime.date = own
+vars(sys.modules["durably.codec.moments"]).update(datetime=own[0], date=own[1])
+real = [own[0](2026, 1, 2, 3), own[1](2026, 1, 2)]
+again = JSON.decode(JSON.encode(real))
+print(again == real, [type(it).__name__ for it in again])
+"""
+
+
+@pytest.mark.parametrize("when", ["loaded", "not loaded"])
+def test_moments_come_back_while_time_is_frozen_as_freezegun_does_it_and_after_it(when: str) -> None:
+    told = subprocess.check_output([sys.executable, "-c", FREEZING, when], text=True)
+    assert told.splitlines() == ["True ['FakeDatetime', 'FakeDate']", "True ['datetime', 'date']"]

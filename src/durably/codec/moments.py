@@ -8,10 +8,15 @@ from typing import Any
 
 from .annotations import Place
 from .unencodable import Unencodable
-from .walk import Reader, Writer, decodes, encodes
+from .walk import FINDERS, Encoder, Reader, Writer, decodes, encodes
 
 
-@encodes(date)
+def _own(cls: type) -> type:
+    """The interpreter's own class: while freezegun runs, `datetime.datetime` is a subclass, also for an import made then."""
+    return next(base for base in cls.__mro__ if base.__module__ == "datetime")
+
+
+@encodes(_own(date))
 def _date(writer: Writer, value: date) -> object:
     return {"$date": value.isoformat()}
 
@@ -31,7 +36,7 @@ def _read_timedelta(reader: Reader, data: dict[str, Any], place: Place) -> timed
     return timedelta(*data["$timedelta"])
 
 
-@encodes(datetime)
+@encodes(_own(datetime))
 def _datetime(writer: Writer, value: datetime) -> object:
     return _moment("$datetime", value)
 
@@ -94,3 +99,13 @@ def _zone_and_fold(value: datetime | time, data: dict[str, Any]) -> dict[str, An
     elif "name" in data and offset is not None:
         changes["tzinfo"] = timezone(offset, data["name"])
     return changes
+
+
+def _find_frozen(kind: type) -> Encoder | None:
+    """freezegun's stand-ins, while it runs: read back, they are whatever `datetime.datetime` is then."""
+    if kind.__module__ != "freezegun.api":
+        return None
+    return {"FakeDate": _date, "FakeDatetime": _datetime}.get(kind.__name__)
+
+
+FINDERS.append(_find_frozen)
