@@ -89,3 +89,10 @@ def test_a_model_field_added_since_gets_its_default() -> None:
     assert JSON.decode(text, Usage) == Usage(tokens=3)
     with pytest.raises(Unencodable, match="'tokens' was added"):
         JSON.decode(text.replace('"tokens"', '"old"'), Usage)
+
+
+def test_a_model_that_was_never_validated_comes_back_with_what_it_has() -> None:
+    usage = Usage.model_construct()
+    back = again([usage], list[Usage])[0]
+    assert (vars(back), back.model_fields_set) == (vars(usage), set())
+    assert JSON.encode(usage) == JSON.encode(back)

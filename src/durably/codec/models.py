@@ -24,6 +24,9 @@ def _model(writer: Writer, value: Any) -> object:
     fields = cls.model_fields
     stored = {name: _field(writer, cls, name, item) for name, item in vars(value).items() if name in fields}
     data = {**head("model", cls), "fields": stored}
+    if len(stored) < len(fields):
+        # model_construct validates nothing and leaves a required field out.
+        data["unset"] = [name for name in fields if name not in stored]
     given = value.__pydantic_fields_set__
     if given != set(stored):
         data["given"] = sorted(given)
@@ -84,9 +87,11 @@ def _adapter(cls: Any, name: str) -> Any:
 def _read_model(reader: Reader, data: dict[str, Any], place: Place) -> object:
     cls: Any = class_of("model", reader, data, place)
     value = object.__new__(cls)
-    stored = data["fields"]
+    stored, unset = data["fields"], data.get("unset", ())
     fields: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
+        if name in unset and name not in stored:
+            continue
         fields[name] = (
             _read_field(reader, cls, name, stored[name]) if name in stored else _default(cls, name, field, fields)
         )
