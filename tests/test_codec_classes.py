@@ -6,20 +6,24 @@ import enum
 import json
 import typing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import pydantic
 import pytest
+import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durably.codec import JSON, Unencodable, returns_of
+from durably.codec.annotations import place_of
 from tests.test_codec import again, refused, the_same
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -282,3 +286,60 @@ def test_no_stored_text_does_more_than_give_a_value_or_be_refused(structure: obj
             JSON.decode(json.dumps(structure), returns)
         except Unencodable as error:
             assert error.why  # noqa: PT017 - either answer is right
+
+
+@dataclass
+class Outer:
+    @dataclass
+    class Inner:
+        x: int
+
+    class Kind(enum.Enum):
+        ODD = ("odd", 1)
+
+    inner: list[Inner]
+    kind: Kind = Kind.ODD
+    date: date | None = None
+
+
+def test_a_class_written_inside_the_class_is_found_by_its_fields() -> None:
+    outer = Outer([Outer.Inner(1)])
+    assert the_same(again(outer, Outer), outer)
+
+
+Pair = typing_extensions.TypeAliasType("Pair", dict[K, list[V]] | tuple[V, ...], type_params=(V, K))
+
+
+def test_a_generic_alias_leads_to_the_classes_it_was_given() -> None:
+    for value in ({"a": [Finding("p", 1)]}, (Finding("p", 1),)):
+        assert the_same(again(value, Pair[Finding, str]), value)
+    assert place_of(Pair[Finding, str])[0] == dict[str, list[Finding]]
+
+
+class Shown(enum.Enum):
+    """With names and values made for people."""
+
+    LOW = ("low", 1)
+    HIGH = ("high", 2)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return {"LOW": "HIGH", "HIGH": "LOW"}[self._name_]
+
+    @property
+    def value(self) -> str:  # type: ignore[override]
+        return self._value_[0]
+
+
+class Mask(enum.Flag):
+    A = 1
+    B = 2
+
+    @property
+    def value(self) -> str:  # type: ignore[override]
+        return f"mask {self._value_}"
+
+
+@pytest.mark.parametrize("member", [Shown.LOW, Shown.HIGH, Mask.A, Mask.A | Mask.B])
+def test_a_member_with_a_name_or_value_of_its_own_making_comes_back_as_itself(member: enum.Enum) -> None:
+    assert again(member, type(member)) is member

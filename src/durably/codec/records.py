@@ -33,12 +33,13 @@ def class_of(kind: Kind, reader: Reader, data: dict[str, Any], place: Place) -> 
 
 
 def _enum(writer: Writer, value: Enum) -> object:
-    data = head("enum", type(value))
+    # Not .name and .value, which a user's property may have made something else of.
+    data, name, own = head("enum", type(value)), value._name_, value._value_
     if isinstance(value, Flag):
-        return {**data, "value": writer.write(value.value)}
-    data["name"] = value.name
-    if type(value.value) in (str, int):
-        data["value"] = writer.write(value.value)
+        return {**data, "value": writer.write(own)}
+    data["name"] = name
+    if type(own) in (str, int):
+        data["value"] = writer.write(own)
     return data
 
 
@@ -53,7 +54,7 @@ def _read_enum(reader: Reader, data: dict[str, Any], place: Place) -> object:
         return members[data["name"]]
     # The member was renamed since: its value is the other half of its identity.
     for member in members.values():
-        if value is not None and type(member.value) is type(value) and member.value == value:
+        if value is not None and type(member._value_) is type(value) and member._value_ == value:
             return member
     raise Unencodable(f"{dotted(cls)} has no member {data['name']!r} any more: keep it, or an alias", dotted(cls))
 
