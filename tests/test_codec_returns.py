@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import typing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from durably.codec import returns_of
+from durably.codec import JSON, returns_of
 from tests.test_codec_classes import Review, Usage
 
 T = TypeVar("T")
@@ -48,6 +49,10 @@ class Service:
     def build(cls) -> typing.Self:
         raise NotImplementedError
 
+    @classmethod
+    def every(cls) -> list[typing.Self]:
+        raise NotImplementedError
+
     @staticmethod
     def still() -> Review:
         raise NotImplementedError
@@ -78,6 +83,7 @@ class Endless:
         (functools.lru_cache(annotated), Review),
         (Service().fetch, list[Review]),
         (Service.build, Service),
+        (Service.every, list[typing.Self] | Service),
         (Service.still, Review),
         (Service(), Usage),
         (Review, Review),
@@ -106,3 +112,16 @@ def test_a_class_defined_after_the_function_is_found_later() -> None:
     assert returns_of(names["late"]) is None
     exec("class Later: ...", names)
     assert returns_of(names["late"]) is names["Later"]
+
+
+@dataclass
+class Page:
+    number: int
+
+    @classmethod
+    def all(cls) -> dict[str, list[typing.Self]]:
+        return {"a": [cls(1)]}
+
+
+def test_self_inside_a_container_leads_to_the_class_it_means() -> None:
+    assert JSON.decode(JSON.encode(Page.all()), returns_of(Page.all)) == Page.all()

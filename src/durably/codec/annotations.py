@@ -56,7 +56,18 @@ def _returns_of(fn: Any) -> object:
         else:
             return None
     found = _cached_return(fn)
-    return owner if found is getattr(typing, "Self", None) and owner is not None else found
+    return _without_self(found, owner)
+
+
+def _without_self(found: object, owner: object) -> object:
+    """The annotation, and beside it the class that its `Self` means: `list[Self]` leads to both."""
+    if owner is None or not _has_self(found):
+        return found
+    return owner if found is typing.Self else typing.Union[found, owner]  # noqa: UP007 - `found` may be of a kind that has no `|`
+
+
+def _has_self(annotation: object) -> bool:
+    return annotation is typing.Self or any(map(_has_self, typing.get_args(annotation)))
 
 
 def _says_what_it_returns(fn: Any) -> bool:
@@ -105,6 +116,9 @@ def hints_of(cls: type) -> dict[str, object]:
         near = {**{p.__name__: p for p in getattr(base, "__type_params__", ())}, base.__name__: base}
         for name, annotation in _raw_annotations(base).items():
             hint = resolved(annotation, names, near)
+            if hint is None:
+                # A class written inside the class; last, because a field's default may have the name of its own type.
+                hint = resolved(annotation, names, {**vars(base), **near})
             complete = complete and hint is not None
             hints.pop(name, None)
             if hint is not None:
@@ -171,10 +185,23 @@ def parts_of(annotation: object) -> Place:
     if origin is typing.Literal:
         return tuple(type(choice) for choice in typing.get_args(annotation))
     if origin in (typing.Union, UnionType) or (origin is not None and not isinstance(origin, type)):
-        return _aliased(origin) or typing.get_args(annotation)
+        return _aliased_to(origin, typing.get_args(annotation)) or typing.get_args(annotation)
     if isinstance(annotation, typing.TypeVar):
         return (*annotation.__constraints__, annotation.__bound__)
     return _aliased(annotation) or (annotation,)
+
+
+def _aliased_to(alias: Any, args: Place) -> Place:
+    """What a generic alias stands for with its parameters filled in: after `type Found[T] = dict[str, T]`, Found[A]."""
+    for meant in _aliased(alias):
+        value: Any = meant
+        try:
+            filled = dict(zip(alias.__type_params__, args, strict=True))
+            return (value[tuple(filled[parameter] for parameter in value.__parameters__)],)
+        except Exception:
+            # One whose value takes no parameters: it stands for what it says, beside what it was given.
+            return (value, *args)
+    return ()
 
 
 def _aliased(annotation: object) -> Place:
