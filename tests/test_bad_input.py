@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from durably import (
     DynamoDBStore,
     MemoryStore,
     NoIdentity,
+    NotSerializable,
     Retry,
     SQLiteStore,
     StoreError,
@@ -541,3 +543,39 @@ def test_a_handler_run_with_warnings_as_errors_says_nothing() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+class Spelled:
+    """A codec of the user's own, by what it makes of JSON."""
+
+    def __init__(self, spell: Callable[[str], Any]) -> None:
+        self.spell = spell
+
+    def encode(self, value: object) -> str:
+        text: str = self.spell(json.dumps(value))
+        return text
+
+    def decode(self, text: str, returns: object = None) -> object:
+        return json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("spell", "told"),
+    [
+        (lambda text: text + "\n", "a newline"),
+        (lambda text: "\t" + text, "a tab"),
+        (lambda text: text + "\ud800", "a lone surrogate"),
+        (str.encode, "gave bytes and not str"),
+    ],
+)
+def test_a_codec_whose_text_would_break_the_journal_is_told_so_and_the_journal_stays_readable(
+    spell: Callable[[str], Any], told: str, tmp_path: Path
+) -> None:
+    store, ran = SQLiteStore(tmp_path / "d.db"), []
+    for _ in range(2):
+        with (
+            pytest.raises(NotSerializable, match=f"step 'a'.*the codec Spelled.*{told}"),
+            execution("x", store=store, codec=Spelled(spell)),
+        ):
+            step("a", ran.append, 1, record_args=True)
+    assert ran == [1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .codec import Codec, Unencodable
+from .codec import Codec, Unencodable, encoded
 from .errors import NotSerializable
 
 STORED_MAX = 10 * 1024 * 1024
@@ -15,7 +15,7 @@ STORED_MAX = 10 * 1024 * 1024
 def encode_result(codec: Codec, value: object, returns: object, what: str) -> tuple[str, Any]:
     """The text to store, and the value it reads back as. Raises NotSerializable, naming `what`."""
     try:
-        text = codec.encode(value)
+        text = encoded(codec, value)
         refuse_too_large(text, what)
         return text, codec.decode(text, returns)
     except Unencodable as why:

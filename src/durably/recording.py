@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .codec import Codec, Unencodable
+from .codec import Codec, Unencodable, encoded
 
 ARGUMENT_CHARS = 20_000
 
@@ -45,7 +45,7 @@ def _names(fn: Callable[..., Any], count: int) -> list[str]:
 
 def _argument(codec: Codec, value: Any) -> str:
     try:
-        text: str = codec.encode(value)
+        text = encoded(codec, value)
     except Exception as why:
         # A codec of the user's own may raise anything.
         known = why.type_name if isinstance(why, Unencodable) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .annotations import returns_of
-from .text import JSON, Codec, JSONCodec
+from .text import JSON, Codec, JSONCodec, encoded
 from .unencodable import Unencodable
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Unencodable",
     "decode_exception",
     "encode_exception",
+    "encoded",
     "returns_of",
 ]
 

@@ -10,7 +10,7 @@ import json
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, cast
 
-from ..errors import NotSerializable
+from ..errors import DurablyError, NotSerializable
 from .classes import kind_of, name_of
 from .marks import TooLarge, Writer, encodes
 from .placeholders import KINDS, NotStored, what_it_was
@@ -195,7 +195,9 @@ class _Recorder:
         return packed
 
     def _packed(self, value: object) -> object:
-        if isinstance(self.codec, JSONCodec) or issubclass(type(value), (BaseException, NotStored)):
+        # A codec that can't write is what an error of durably's own may be about.
+        is_ours = type(self.within[-1]).__module__ == DurablyError.__module__
+        if is_ours or isinstance(self.codec, JSONCodec) or issubclass(type(value), (BaseException, NotStored)):
             return Writer(self._stand_in, MOST_VALUES).write(value)
         text = self.codec.encode(value)
         self.codec.decode(text)

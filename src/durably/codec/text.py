@@ -61,6 +61,22 @@ class JSONCodec:
 JSON = JSONCodec()
 
 
+def encoded(codec: Codec, value: object) -> str:
+    """The text of a value. Raises Unencodable, also for a text of a user's codec that would make the journal unreadable."""
+    text: object = codec.encode(value)
+    if type(codec) is JSONCodec:
+        return str(text)
+    name = type(codec).__qualname__
+    if not isinstance(text, str):
+        raise Unencodable(f"the codec {name} gave {type(text).__name__} and not str: decode it, for example as Base64")
+    if "\n" in text or "\t" in text or not is_utf8(text):
+        raise Unencodable(
+            f"the codec {name} gave a text with a newline, a tab or a lone surrogate in it, which the journal can't hold: "
+            "write one line, for example of base64.b64encode (encodebytes puts newlines in)"
+        )
+    return text
+
+
 def loads(text: str) -> Any:
     """Text to structure. Raises Unencodable."""
     try:
