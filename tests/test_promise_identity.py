@@ -399,7 +399,7 @@ def test_a_http_event_without_the_senders_id_is_refused_with_the_reason(store: W
     assert "id=" in str(caught.value)
 
 
-@pytest.mark.parametrize("odd", [None, 17, "", b"x"], ids=repr)
+@pytest.mark.parametrize("odd", [None, 17, "", b"x", "x\ud800"], ids=ascii)
 def test_an_id_of_ones_own_that_is_no_text_is_refused(store: Watched, odd: Any) -> None:
     with pytest.raises((NoIdentity, TypeError), match="id"):
         target(store, "f", [], "1", id=lambda event, context: odd)({}, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from durably import NOT_DONE, Retry, durable, execution, fan_out, once, step
+from durably import NOT_DONE, MemoryStore, Retry, current_step, durable, execution, fan_out, once, step
+from durably.naming import idempotency_key
 
 from .stores_for_tests import Attempt, Killed, Watched
 
@@ -514,3 +516,12 @@ def test_a_durable_function_stays_callable_with_a_plain_event_and_no_context(sto
 
     event = {"id": "e-1", "source": "s", "detail-type": "t", "detail": [1]}
     assert handler(event, None) == {"seen": [1]}
+
+
+def test_a_step_named_after_a_file_whose_name_is_no_text_has_an_idempotency_key_too() -> None:
+    store, keys = MemoryStore(), []
+    for _ in range(2):
+        with execution("x", store=store):
+            keys.append(step("read/\udcff", lambda: current_step().idempotency_key))  # type: ignore[union-attr]
+    assert keys[0] == keys[1] == idempotency_key("execution/x", "read/\udcff")
+    assert idempotency_key("a/é", "b") == str(uuid.uuid5(uuid.NAMESPACE_URL, "durably:a/é\0b"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .codec.plain import is_utf8
 from .errors import NoIdentity
 
 ID_MAX = 1536
@@ -30,6 +31,10 @@ def checked_id(given: object, told_by: str) -> str:
     """An id that the user gave. Raises NoIdentity unless it is a str with something in it."""
     if not isinstance(given, str) or not given.strip():
         raise NoIdentity(f"{told_by} gave {given!r}, and an execution's id is a str that is not empty.")
+    if not is_utf8(given):
+        raise NoIdentity(
+            f"{told_by} gave {given[:80]!r}, which has a lone surrogate in it. Take it out, or hash the id."
+        )
     return given
 
 
@@ -37,4 +42,6 @@ def idempotency_key(execution: str, step: str) -> str:
     """A UUID that is the same on every attempt and try of that step."""
     import uuid
 
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"durably:{execution}\0{step}"))
+    # A step may be named after a file whose name is no text: Python makes lone surrogates of such bytes.
+    name = f"durably:{execution}\0{step}".encode("utf-8", "backslashreplace").decode()
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
