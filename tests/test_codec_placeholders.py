@@ -162,6 +162,14 @@ def test_an_exception_reads_as_it_did_though_its_only_argument_is_missing(argume
         bool(back.args[0] == argument)
 
 
+@pytest.mark.parametrize(
+    "exc", [FileNotFoundError("no such report", Path("/a b")), SyntaxError(Path("/a b"))], ids=repr
+)
+def test_a_builtin_exception_that_keeps_its_arguments_apart_reads_as_it_did(exc: Exception) -> None:
+    back = again(exc)
+    assert (str(back), str(again(back))) == (str(exc),) * 2
+
+
 class Unreadable:
     def __str__(self) -> str:
         raise RuntimeError("no text")

@@ -123,14 +123,14 @@ class _Recorder:
             record["group"] = [exc.message, self._members(exc)]
         else:
             record["args"] = [self.pack(item) for item in _ARGS.__get__(exc)]
-            reads = self._reads(_ARGS.__get__(exc), record["args"])
-            if reads:
-                record["reads"] = reads
         errors = line_errors(exc)
         if errors is not None:
             record["errors"] = self.pack(errors)
         if fields:
             record["fields"] = {name: self.pack(item) for name, item in fields.items()}
+        reads = self._reads(_shown(_ARGS.__get__(exc), fields), record)
+        if reads:
+            record["reads"] = reads
         if isinstance(notes, list):
             texts = [note for note in notes[:MOST_NOTES] if isinstance(note, str)]
             record["notes"] = [clipped(note, LONGEST_INNER) for note in texts]
@@ -171,14 +171,19 @@ class _Recorder:
         fields.update(object.__getattribute__(exc, "__dict__"))
         return {name: value for name, value in fields.items() if type(name) is str}
 
-    def _reads(self, args: tuple[object, ...], packed: list[Any]) -> dict[str, str]:
-        """How each argument reads that may not come back: `str` of an exception is, mostly, that of its only argument."""
-        longest = (LONGEST_TEXT if len(self.within) == 1 else LONGEST_INNER) // max(1, len(args))
+    def _reads(self, shown: dict[str, object], record: Record) -> dict[str, str]:
+        """How each of them reads that may not come back."""
+        packed = {
+            **dict(zip(map(str, range(len(shown))), record.get("args", ()), strict=False)),
+            **record.get("fields", {}),
+        }
+        longest = (LONGEST_TEXT if len(self.within) == 1 else LONGEST_INNER) // max(1, len(shown))
         reads = {}
-        for index, (value, data) in enumerate(zip(args, packed, strict=True)):
+        for name, value in shown.items():
+            data = packed.get(name)
             is_missing = type(data) is dict and "$missing" in data
             if longest and (is_missing or kind_of(type(value)) is not None):
-                reads[str(index)] = _text_of(value, longest)
+                reads[name] = _text_of(value, longest)
         return reads
 
     def pack(self, value: object) -> object:
@@ -210,6 +215,13 @@ class _Recorder:
                 return _missing(value, "it contains itself")
             return {"$exception": self.nested(value, "a field")}
         return _missing(value, error.why)
+
+
+def _shown(args: tuple[object, ...], fields: dict[str, object]) -> dict[str, object]:
+    """What `str` of an exception is, mostly, made of: its arguments, and what OSError and SyntaxError keep of them."""
+    shown = {str(index): value for index, value in enumerate(args)}
+    shown.update((name, fields[name]) for name in ("errno", "strerror", "msg") if name in fields)
+    return shown
 
 
 def _text_of(value: object, longest: int) -> str:

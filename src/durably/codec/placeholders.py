@@ -75,9 +75,9 @@ def placeholder(owner: str, type_name: str, why: str) -> NotStored:
     return made
 
 
-def reading(value: object, text: str) -> object:
+def reading(value: object, text: str | None) -> object:
     """A placeholder whose `str` is `text`; any other value as it is."""
-    if type(value) is not NotStoredField:
+    if text is None or type(value) is not NotStoredField:
         return value
     made = object.__new__(NotStoredArgument)
     object.__setattr__(made, "_stored", (*what_it_was(value), str(text)))

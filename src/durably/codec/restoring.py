@@ -82,15 +82,16 @@ class _Restorer:
 
     def _fill(self, exc: BaseException, record: Record, meant: str) -> None:
         cls, owner = type(exc), meant.replace(":", ".").removeprefix("builtins.")
+        reads = record.get("reads", {})
         if "args" in record:
             args = [self.unpack(item, f"args[{index}] of {owner}") for index, item in enumerate(record["args"])]
-            for index, text in record.get("reads", {}).items():
-                args[int(index)] = reading(args[int(index)], text)
+            args = [reading(value, reads.get(str(index))) for index, value in enumerate(args)]
             BaseException.__dict__["args"].__set__(exc, tuple(args))
         slots, state = field_slots(cls), object.__getattribute__(exc, "__dict__")
         hints = annotated(cls) if record.get("fields") else {}
         for name, data in record.get("fields", {}).items():
             value = self.unpack(data, f"field {name!r} of {owner}", place_of(hints.get(name)), hints.get(name))
+            value = reading(value, reads.get(name))
             try:
                 slots[name].__set__(exc, _safe(cls, name, value, owner))
             except (KeyError, AttributeError, TypeError, ValueError):
