@@ -184,6 +184,19 @@ def test_once_and_execution_and_handlers_do_not_share_ids(store: Watched) -> Non
     assert store.execution.endswith("execution/k")
 
 
+@pytest.mark.parametrize("name", ["once", "execution"])
+def test_a_function_named_like_the_prefix_of_other_executions_is_refused(
+    store: Watched, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DurablyError, match="another name"):
+        durable(name=name)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", name)
+    handler = durable(store=store, id=lambda event, context: "1")(lambda event, context: 1)
+    with pytest.raises(DurablyError, match="another name"):
+        handler({}, None)
+    assert store.calls == []
+
+
 def test_the_id_of_ones_own_is_used(store: Watched) -> None:
     handler = target(store, "f", [], "1", id=lambda event, context: event["order"])
     handler({"order": "o-17"}, None)

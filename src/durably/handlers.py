@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .codec import JSON, Codec, Unencodable, returns_of
 from .errors import DurablyError
 from .execution import EXPIRES, LEASE, Plan
-from .naming import checked_id, execution_id
+from .naming import checked_id, execution_id, function_name
 from .outcomes import refuse_what_lambda_cannot_return
 from .stores.protocol import Store
 from .stores.url import open_store
@@ -54,6 +54,7 @@ def refuse_settings(settings: Settings) -> None:
         )
     if settings.name is not None and (type(settings.name) is not str or not settings.name):
         raise TypeError(f"durable(name={settings.name!r}): a name is a str that is not empty.")
+    function_name(settings.name or "")
 
 
 def register(handler: Callable[..., Any], settings: Settings) -> None:
@@ -86,7 +87,7 @@ def plan_of(
     event, context = _event_and_context(args, kwargs)
     identity = _identity(settings, event, context)
     qualname = _qualname(fn)
-    function = settings.name or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or qualname
+    function = function_name(settings.name or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or qualname)
     plan = Plan(
         id=execution_id(function, identity.event_id),
         store=open_store(settings.store),

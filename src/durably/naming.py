@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .codec.plain import is_utf8
-from .errors import NoIdentity
+from .errors import DurablyError, NoIdentity
 
 ID_MAX = 1536
 """Bytes of an execution's id; DynamoDB's partition key takes 2048 (DynamoDB quotas), and errors and logs repeat it."""
@@ -25,6 +25,16 @@ def refuse_long(id: str) -> str:
             f"the execution id {id[:80]!r}… is longer than {ID_MAX} bytes. Use a shorter id, or a hash of it."
         )
     return id
+
+
+def function_name(given: str) -> str:
+    """A function's name as it is. Raises DurablyError for the two whose executions would be those of `once` or `execution`."""
+    if given in ("once", "execution"):
+        raise DurablyError(
+            f"a durable function can't be named {given!r}: the ids of {given}(…) begin so, and one would be given the "
+            "other's results. Give it another name: @durable(name='…')."
+        )
+    return given
 
 
 def checked_id(given: object, told_by: str) -> str:
