@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,3 +159,24 @@ def test_no_stored_text_does_more_than_give_an_exception_or_be_refused(data: Any
         assert isinstance(decode_exception(json.dumps(record)), BaseException)
     except Unencodable as error:
         assert error.why  # noqa: PT017 - either answer is right
+
+
+def test_a_stored_name_imports_no_lazy_module_and_asks_no_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "waiting.py").write_text("raise SystemExit('imported')")
+    spec = importlib.util.spec_from_file_location("waiting", tmp_path / "waiting.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    monkeypatch.setitem(sys.modules, "waiting", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(sys.modules["waiting"])
+    monkeypatch.setitem(globals(), "proxy", Proxy())
+    for name in ("waiting:Error", f"{__name__}:proxy.Error", f"{__name__}:proxy"):
+        text = json.dumps({"class": name, "message": "m", "mro": ["builtins:ValueError"], "args": ["m"]})
+        assert type(decode_exception(text)) is ValueError
+
+
+class Proxy:
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"asked for {name}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, cast
 
 from .annotations import Place, place_of
@@ -180,8 +181,12 @@ def _loaded(name: str, names: Any) -> type[BaseException] | None:
         return _local(name, names)
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+        # Asked of `object` and `type`: a module that waits for its first use would be imported by any other look at it, and
+        # a proxy would look for what it stands for.
+        if not issubclass(type(found), (ModuleType, type)):
+            return None
+        found = object.__getattribute__(found, "__dict__").get(part)
+    return found if issubclass(type(found), type) and issubclass(found, BaseException) else None
 
 
 def _local(name: str, names: Any) -> type[BaseException] | None:
