@@ -240,7 +240,9 @@ def test_a_handlers_own_result_that_cannot_be_stored_fails_the_attempt_and_keeps
     assert ran == [1]
 
 
-@pytest.mark.parametrize("value", [datetime(2026, 1, 2), {1, 2}, {"at": datetime(2026, 1, 2)}, b"x"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [datetime(2026, 1, 2), {1, 2}, {"at": datetime(2026, 1, 2)}, b"x", ["\ud83d"]], ids=ascii
+)
 def test_under_lambda_a_result_that_is_no_json_fails_before_completed(
     attempt: Attempt, store: Watched, monkeypatch: pytest.MonkeyPatch, value: Any
 ) -> None:

@@ -43,10 +43,11 @@ def refuse_too_large(text: str, what: str) -> None:
 def refuse_what_lambda_cannot_return(value: object, what: str) -> None:
     """Raise NotSerializable when Lambda's runtime could not send the value: it would fail after all effects.
 
-    The runtime writes JSON, with Decimal as a float (aws-lambda-python-runtime-interface-client, lambda_runtime_marshaller).
+    The runtime writes JSON, with Decimal as a number and, from Python 3.12 on, no escapes, so that a lone surrogate has no
+    bytes (aws-lambda-python-runtime-interface-client, lambda_runtime_marshaller).
     """
     try:
-        json.dumps(value, default=_as_lambda_does)
+        json.dumps(value, default=_as_lambda_does, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NotSerializable(
             what,
