@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from .codec.plain import is_utf8
 from .errors import DurablyError, NoIdentity
 
 ID_MAX = 1536
@@ -41,7 +40,7 @@ def checked_id(given: object, told_by: str) -> str:
     """An id that the user gave. Raises NoIdentity unless it is a str with something in it."""
     if not isinstance(given, str) or not given.strip():
         raise NoIdentity(f"{told_by} gave {given!r}, and an execution's id is a str that is not empty.")
-    if not is_utf8(given):
+    if given.encode("utf-8", "ignore").decode() != given:
         raise NoIdentity(
             f"{told_by} gave {given[:80]!r}, which has a lone surrogate in it. Take it out, or hash the id."
         )
