@@ -117,6 +117,23 @@ def test_two_principals_with_one_key_never_meet() -> None:
     assert identify(mine, CONTEXT).event_id != identify(theirs, CONTEXT).event_id
 
 
+@pytest.mark.parametrize("context", [{"user": "ann"}, {"tenant": 7}, {"principalId": 5}, {"a": {"b": None}}], ids=repr)
+def test_callers_that_a_lambda_authorizer_tells_apart_in_its_own_words_never_meet(context: dict[str, Any]) -> None:
+    mine, again, theirs = event("http_api"), event("http_api"), event("http_api")
+    mine["requestContext"]["authorizer"] = {"lambda": context}
+    again["requestContext"]["authorizer"] = {"lambda": dict(reversed(context.items()))}
+    theirs["requestContext"]["authorizer"] = {"lambda": {**context, "user": "bob"}}
+    ids = [identify(one, CONTEXT).event_id for one in (mine, again, theirs)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_lambda_authorizers_principal_counts_alone() -> None:
+    early, late = event("http_api"), event("http_api")
+    early["requestContext"]["authorizer"] = {"lambda": {"principalId": "ann", "at": "10:00"}}
+    late["requestContext"]["authorizer"] = {"lambda": {"principalId": "ann", "at": "10:01"}}
+    assert identify(early, CONTEXT).event_id == identify(late, CONTEXT).event_id
+
+
 def test_another_body_has_another_fingerprint_and_the_same_id() -> None:
     first, second = event("http_api"), event("http_api")
     second["body"] = '{"amount": 2}'

@@ -114,6 +114,11 @@ def _headers(event: Mapping[object, object]) -> dict[str, str]:
 
 
 def _principal(event: object, headers: Mapping[str, str]) -> str:
+    context = look(event, "requestContext", "authorizer", "lambda")
+    if isinstance(context, Mapping) and context and not (text(context, "principalId") or text(context, "sub")):
+        # A simple response of HTTP API's Lambda authorizer has no principal, only a context in the user's own words:
+        # all of it tells one caller from another, at the price of a new id where it holds what changes with each request.
+        return "context:" + short_hash(json.dumps(context, sort_keys=True, default=str).encode())
     for path in PRINCIPALS:
         if found := text(event, "requestContext", *path):
             return found
