@@ -190,8 +190,8 @@ def test_a_function_named_like_the_prefix_of_other_executions_is_refused(
 ) -> None:
     with pytest.raises(DurablyError, match="another name"):
         durable(name=name)
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", name)
     handler = durable(store=store, id=lambda event, context: "1")(lambda event, context: 1)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", name)
     with pytest.raises(DurablyError, match="another name"):
         handler({}, None)
     assert store.calls == []
