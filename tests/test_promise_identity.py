@@ -184,7 +184,7 @@ def test_once_and_execution_and_handlers_do_not_share_ids(store: Watched) -> Non
     assert store.execution.endswith("execution/k")
 
 
-@pytest.mark.parametrize("name", ["once", "execution"])
+@pytest.mark.parametrize("name", ["once", "execution", "once/orders"])
 def test_a_function_named_like_the_prefix_of_other_executions_is_refused(
     store: Watched, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,9 +28,10 @@ def refuse_long(id: str) -> str:
 
 def function_name(given: str) -> str:
     """A function's name as it is. Raises DurablyError for the two whose executions would be those of `once` or `execution`."""
-    if given in ("once", "execution"):
+    first = given.partition("/")[0]
+    if first in ("once", "execution"):
         raise DurablyError(
-            f"a durable function can't be named {given!r}: the ids of {given}(…) begin so, and one would be given the "
+            f"a durable function can't be named {given!r}: the ids of {first}(…) begin so, and one would be given the "
             "other's results. Give it another name: @durable(name='…')."
         )
     return given
