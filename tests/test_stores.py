@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import time
 import uuid
@@ -139,6 +140,37 @@ class TestSQLiteStore(StoreContract):
         Timer(0.2, lambda: rival.execute("COMMIT")).start()
         assert append_until(store, head, 1e12)
         rival.close()
+
+    def test_an_interrupt_while_it_waits_for_a_rivals_write_leaves_nothing_open(
+        self, open_store: Open, id: str
+    ) -> None:
+        """Ctrl-C comes out of `BEGIN` itself: what is left open would lock the file for all, and be lost at the end."""
+        store = open_store(FakeClock())
+        head = claim(store, id, "a").head
+        rival = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+        rival.execute("BEGIN IMMEDIATE")
+        timers = Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)), Timer(0.3, lambda: rival.execute("COMMIT"))
+        for timer in timers:
+            timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            claim(store, "another", "b")
+        for timer in timers:
+            timer.join()
+        rival.execute("BEGIN IMMEDIATE")
+        rival.execute("COMMIT")
+        rival.close()
+        assert append(store, head, 1)
+        other = open_store(FakeClock())
+        assert [one.number for one in load(other, head)] == [1]
+
+    def test_a_full_disk_is_said_as_such_and_is_over_when_there_is_room(self, open_store: Open, id: str) -> None:
+        store = open_store(FakeClock())
+        claim(store, id, "a")
+        store._connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreError, match="disk is full"):
+            claim(store, "another", "b", event=noise(50_000))
+        store._connection.execute("PRAGMA max_page_count = 100000")
+        assert claim(store, "another", "b", event=noise(50_000)).standing == "new"
 
     @pytest.mark.parametrize("trouble", ["a folder", "no folder can be made", "no database"])
     def test_a_path_that_cannot_be_a_database_is_told_at_the_claim(self, tmp_path: Path, trouble: str) -> None:

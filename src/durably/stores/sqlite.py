@@ -195,13 +195,12 @@ class SQLiteStore:
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         def whole(connection: sqlite3.Connection) -> T:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 answer = work(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+                connection.execute("COMMIT")
+            finally:
+                _leave_transaction(connection)
             return answer
 
         return self._with_connection(whole, until)
@@ -210,6 +209,7 @@ class SQLiteStore:
         with self._lock:
             try:
                 connection = self._connect(until)
+                _leave_transaction(connection)
                 self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
                 return work(connection)
             except (sqlite3.Error, OSError) as error:
@@ -241,6 +241,15 @@ class SQLiteStore:
             f"the SQLite store {str(self.path)!r} can't be used: {error}. Check that its folder can be written, that the "
             "disk has room and that it is a SQLite file; another store is set by DURABLY_STORE, e.g. sqlite:///path."
         )
+
+
+def _leave_transaction(connection: sqlite3.Connection) -> None:
+    """Roll back what an interrupt or an error left open: it locks the file for all, and what is written inside it is lost.
+
+    A full disk rolls back by itself, and a rollback of nothing would hide what went wrong.
+    """
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _close_before_fork() -> None:
