@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
 
 from durably import DynamoDBStore, MemoryStore, SQLiteStore, StoreError, execution, step
 from durably.entries import Head
+from durably.stores import sqlite
 from durably.stores.protocol import Store
 
 from .clocks import FakeClock
@@ -171,6 +173,31 @@ class TestSQLiteStore(StoreContract):
             claim(store, "another", "b", event=noise(50_000))
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert claim(store, "another", "b", event=noise(50_000)).standing == "new"
+
+    def test_a_file_that_is_deleted_under_it_is_not_written_any_more(self, open_store: Open, id: str) -> None:
+        store, other = open_store(FakeClock()), open_store(FakeClock())
+        claim(store, id, "a")
+        shutil.rmtree(store.path.parent)
+        assert claim(other, id, "b").standing == "new"
+        assert not store.renew(id, "a", 30, until=UNTIL)
+        assert not end(store, id, "a")
+        assert claim(store, id, "c").standing == "held"
+
+    def test_threads_that_fork_at_once_give_every_lock_back(self, open_store: Open) -> None:
+        """The second to fork waits for the first, and what it then locks is its own to give back."""
+        store = open_store(FakeClock())
+
+        def second() -> None:
+            sqlite._close_before_fork()
+            sqlite._go_on_after_fork()
+
+        sqlite._close_before_fork()
+        thread = Thread(target=second)
+        thread.start()
+        thread.join(0.1)
+        sqlite._go_on_after_fork()
+        thread.join()
+        assert not store._lock.locked()
 
     @pytest.mark.parametrize("trouble", ["a folder", "no folder can be made", "no database"])
     def test_a_path_that_cannot_be_a_database_is_told_at_the_claim(self, tmp_path: Path, trouble: str) -> None:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 WAIT_MAX_MS = 60_000
 _open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 _closed_for_fork: list[SQLiteStore] = []
+_forking = threading.Lock()
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -51,7 +52,9 @@ class SQLiteStore:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._wait_ms = 0
-        _open_stores.add(self)
+        self._file: tuple[int, int] | None = None
+        with _forking:
+            _open_stores.add(self)
 
     def __del__(self) -> None:
         # Python 3.13 warns of a connection that is collected open.
@@ -216,6 +219,11 @@ class SQLiteStore:
                 raise self._told(error) from error
 
     def _connect(self, until: float) -> sqlite3.Connection:
+        if self._connection is not None and self._file != self._file_there():
+            # Deleted, or replaced: what is written to it from now on nobody would ever read, and other processes already
+            # have another. Attempts that run lose their lease.
+            self._connection.close()
+            self._connection = None
         while self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -223,7 +231,7 @@ class SQLiteStore:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(_TABLES)
-                self._connection, self._wait_ms = connection, 0
+                self._connection, self._wait_ms, self._file = connection, 0, self._file_there()
             except sqlite3.OperationalError as error:
                 connection.close()
                 # Several processes that make the file WAL at once: SQLite says "locked" to all but one without waiting,
@@ -235,6 +243,13 @@ class SQLiteStore:
                 connection.close()
                 raise
         return self._connection
+
+    def _file_there(self) -> tuple[int, int] | None:
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return there.st_dev, there.st_ino
 
     def _told(self, error: Exception) -> StoreError:
         return StoreError(
@@ -255,9 +270,10 @@ def _leave_transaction(connection: sqlite3.Connection) -> None:
 def _close_before_fork() -> None:
     """No connection crosses a fork: a child would take its parent's locks on the file for its own
     (https://www.sqlite.org/howtocorrupt.html, section 2.6). Both open it again at their next call."""
-    _closed_for_fork[:] = list(_open_stores)
-    for store in _closed_for_fork:
+    _forking.acquire()  # one thread at a time: two that fork at once would give back each other's locks
+    for store in list(_open_stores):
         store._lock.acquire()
+        _closed_for_fork.append(store)
         if store._connection is not None:
             store._connection.close()
             store._connection = None
@@ -266,6 +282,7 @@ def _close_before_fork() -> None:
 def _go_on_after_fork() -> None:
     while _closed_for_fork:
         _closed_for_fork.pop()._lock.release()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):
