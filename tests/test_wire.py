@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
+import email.utils
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -16,8 +19,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from durably import DynamoDBStore, StoreError
+from durably.stores.dynamodb import wire
 from durably.stores.dynamodb.endpoint import credentials_of
 
 from .contract import UNTIL
@@ -126,10 +131,67 @@ def test_an_answer_that_drips_is_given_up_when_the_time_is_over(server: Server) 
     assert time.monotonic() - began < 2
 
 
+def test_connections_that_a_firewall_forgot_cost_one_try(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "READ_TIMEOUT_S", 0.2)
+    store, together = DynamoDBStore("one"), threading.Barrier(6)
+
+    def wait_for_all(connection: socket.socket, number: int) -> None:
+        together.wait(10)
+        connection.sendall(EMPTY)
+
+    server.answer = wait_for_all
+    readers = [threading.Thread(target=read, args=(store,)) for _ in range(6)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    forgotten = list(server.connections)
+    server.answer = lambda connection, number: None if connection in forgotten else connection.sendall(EMPTY)
+    server.requests.clear()
+    assert read(store) is None
+    assert len(server.requests) == 2
+
+
+def test_a_signature_that_is_too_old_by_the_servers_clock_is_made_anew(server: Server) -> None:
+    refused = b'{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired: 2026"}'
+    ahead_s = [3600.0]
+
+    def answer(connection: socket.socket, number: int) -> None:
+        now = time.time() + ahead_s[0]
+        told = email.utils.formatdate(now, usegmt=True).encode()
+        signed = re.search(rb"x-amz-date:(\S+)", server.requests[-1])
+        assert signed is not None
+        at = calendar.timegm(time.strptime(signed[1].decode(), "%Y%m%dT%H%M%SZ"))
+        status, body = (b"200 OK", b"{}") if abs(at - now) < 300 else (b"400 Bad Request", refused)
+        head = b"HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %d\r\n\r\n" % (status, told, len(body))
+        connection.sendall(head + body)
+
+    server.answer = answer
+    store = DynamoDBStore("one")
+    assert [read(store), read(store)] == [None, None]
+    assert len(server.requests) == 3
+    ahead_s[0] = 0.0  # the machine's clock is set right
+    assert read(store) is None
+    assert len(server.requests) == 5
+
+
+def test_a_signature_that_is_wrong_is_sent_once(server: Server) -> None:
+    body = b'{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"does not match"}'
+    told = email.utils.formatdate(usegmt=True).encode()
+    head = b"HTTP/1.1 400 Bad Request\r\nDate: %s\r\nContent-Length: %d\r\n\r\n" % (told, len(body))
+    server.answer = lambda connection, number: connection.sendall(head + body)
+    with pytest.raises(StoreError, match="credentials"):
+        read(DynamoDBStore("one"))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("bundle", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_over_tls_a_connection_is_kept_and_a_stale_one_costs_no_try(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     if shutil.which("openssl") is None:
         pytest.skip("openssl, which makes the certificate, is not here")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
@@ -138,10 +200,12 @@ def test_over_tls_a_connection_is_kept_and_a_stale_one_costs_no_try(
     server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.tls.load_cert_chain(certificate, key)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", server.url.replace("http://127.0.0.1", "https://localhost"))
-    with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
-        read(DynamoDBStore("one"), 0.2)
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     store, slept = DynamoDBStore("one"), []
+    store.clock.sleep = slept.append  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match=r"CERTIFICATE_VERIFY_FAILED.*AWS_CA_BUNDLE"):
+        read(store, 0.2)
+    monkeypatch.setenv(bundle, str(certificate))
+    store = DynamoDBStore("one")
     store.clock.sleep = slept.append  # type: ignore[method-assign]
     server.hang_up()
     assert [read(store) for _ in range(3)] == [None] * 3
@@ -232,3 +296,62 @@ def test_expired_keys_are_asked_for_once_more(server: Server, tmp_path: Path, mo
         keys.write_text("[default]\naws_access_key_id = OLD\naws_secret_access_key = s\n")
         assert DynamoDBStore("one", session=session).read("nobody", until=UNTIL) is None
         assert b"NEW/" in server.requests[-1]
+
+
+def answer_of_sts(status: bytes, code: bytes) -> Answer:
+    body = b"<ErrorResponse><Error><Code>%s</Code><Message>no</Message></Error></ErrorResponse>" % code
+    answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+    return lambda connection, number: connection.sendall(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (answer_of_sts(b"403 Forbidden", b"AccessDenied"), "can't be used.*AccessDenied.*AssumeRoleWithWebIdentity"),
+        (answer_of_sts(b"400 Bad Request", b"Throttling"), "did not answer.*Throttling"),
+        (answer_of_sts(b"503 Busy", b"ServiceUnavailable"), "did not answer.*ServiceUnavailable"),
+        (None, "did not answer.*Could not connect"),
+    ],
+    ids=["denied", "throttled", "busy", "down"],
+)
+def test_a_role_that_cannot_be_assumed_is_a_store_error(
+    answer: Answer | None, told: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a Kubernetes pod: the keys come from STS, and what it answers is no exception of ours by itself."""
+    sts = Server()
+    sts.answer = answer or sts.answer
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "token").write_text("a token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reviewer")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url if answer else "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StoreError, match=told):
+        read(DynamoDBStore("one"), 0.3)
+    sts.close()
+    assert server.requests == []
+
+
+def test_a_web_identity_token_that_is_not_there_is_a_store_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reviewer")
+    with pytest.raises(StoreError, match="/nonexistent"):
+        read(DynamoDBStore("one"), 0.3)
+
+
+def test_over_a_client_a_connection_that_is_refused_is_tried_again() -> None:
+    once = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("dynamodb", region_name="us-east-1", endpoint_url="http://127.0.0.1:9", config=once)
+    with pytest.raises(StoreError, match=r"did not answer.*Could not connect"):
+        read(DynamoDBStore("one", client=client), 0.2)
+
+
+def test_the_path_of_an_endpoint_is_kept_as_boto3_keeps_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"{server.url}/behind/here")
+    assert read(DynamoDBStore("one")) is None
+    assert server.requests[0].startswith(b"POST /behind/here")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...clock import Clock
 from ...errors import StoreError
+from .answers import Failed, Unreachable, epoch_of
 from .texts import Item
-from .wire import ClientWire, Failed, Unreachable, Wire, wire_for
+from .wire import ClientWire, Wire, wire_for
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -35,6 +36,7 @@ _AGAIN = frozenset(
         "ReplicatedWriteConflictException",
         "RequestLimitExceeded",
         "ServiceUnavailable",
+        "Throttling",
         "ThrottlingException",
         "TransactionConflictException",
     )
@@ -72,14 +74,10 @@ class CorrectedClock:
 
     def learn(self, date: str | None) -> None:
         """Compare with the Date header of an answer, once."""
-        if self.offset_s is not None or date is None:
+        told = epoch_of(date) if self.offset_s is None else None
+        if told is None:
             return
-        from email.utils import parsedate_to_datetime
-
-        try:
-            offset = parsedate_to_datetime(date).timestamp() + 0.5 - (self._clock.now() - _set_ahead_s(self._clock))
-        except ValueError:
-            return
+        offset = told - (self._clock.now() - _set_ahead_s(self._clock))
         self.offset_s = offset if abs(offset) > SKEW_MIN_S else 0.0
 
 
@@ -214,9 +212,9 @@ def _advice(error: Failed, operation: str, table: str) -> str:
     if code in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
         return f"boto3 found no credentials. In Lambda the role gives them; elsewhere set a profile or AWS_ACCESS_KEY_ID. ({told})"
     if code == "InvalidSettings":
-        return f"{told}. Look at AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and AWS_CA_BUNDLE."
+        return f"{told}. Look at AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, AWS_CA_BUNDLE and REQUESTS_CA_BUNDLE."
     if code == "InvalidCredentials":
         return f"{told}. Set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without it."
     if code == "NoRegionError":
-        return "boto3 found no region. Set AWS_REGION or AWS_DEFAULT_REGION, or pass session=."
+        return "boto3 found no region. Set AWS_DEFAULT_REGION (it does not read AWS_REGION), or pass session=."
     return f"{action} failed. ({told})"

@@ -11,6 +11,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import socket
 import ssl
 import time
@@ -19,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from .answers import Failed, Unreachable, epoch_of, told_by_boto3
 from .endpoint import botocore_session_of, credentials_of, default_session, known_endpoint
 from .signing import Signer
 
@@ -32,28 +34,11 @@ IDLE_MAX = 32
 _STALE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What a connection that the server has closed ends with, plain or over TLS."""
 
+SIGNED_WITHIN_S = 60.0
+"""A signature's time this near to the server's is not why it was refused."""
+
 TARGET = "DynamoDB_20120810."
 """The service's version, with which its JSON protocol names operations."""
-
-
-class Failed(Exception):
-    """The service answered with an error, or the request could not be made."""
-
-    def __init__(self, code: str, message: str, status: int = 0, item: Any = None, date: str | None = None) -> None:
-        super().__init__(code, message, status, item, date)
-        self.code = code
-        self.message = message
-        self.status = status
-        self.item = item
-        self.date = date
-        """The server's Date, where it answered."""
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
-
-
-class Unreachable(Exception):
-    """No answer came: whether the operation took effect is unknown."""
 
 
 class Wire(Protocol):
@@ -72,20 +57,13 @@ class ClientWire:
 
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send. The client's own timeouts hold."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         method = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in operation).lstrip("_")
         try:
             answer: dict[str, Any] = getattr(self._client, method)(**params)
-        except ClientError as error:
-            told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-            found: Any = error.response.get("Item")
-            date = meta.get("HTTPHeaders", {}).get("date")
-            raise Failed(told.get("Code", ""), str(error), meta.get("HTTPStatusCode", 0), found, date) from error
-        except HTTPClientError as error:
-            raise Unreachable(str(error)) from error
-        except BotoCoreError as error:
-            raise Failed(type(error).__name__, str(error)) from error
+        except (BotoCoreError, ClientError) as error:
+            raise told_by_boto3(error) from error
         return answer, answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
 
 
@@ -103,14 +81,25 @@ class SignedWire:
         self._tls = _tls_context(session) if url.scheme == "https" else None
         self._signer = Signer(host_header(endpoint), region)
         self._credentials = credentials
+        self._clock_behind_s = 0.0
         self._plain_headers = f"user-agent:durably botocore/{botocore.__version__}\r\naccept-encoding:identity\r\n"
 
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
         body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
+        try:
+            return self._answer(operation, body, patience_s)
+        except Failed as error:
+            if error.code != "InvalidSignatureException" or not self._learn_the_time(error.date):
+                raise
+        return self._answer(operation, body, patience_s)
+
+    def _answer(self, operation: str, body: bytes, patience_s: float) -> tuple[dict[str, Any], str | None]:
         request = self._signed(operation, body)
         try:
             status, date, raw = self._exchange(request, patience_s)
+        except ssl.SSLCertVerificationError as error:
+            raise Failed("InvalidSettings", f"{type(error).__name__}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         try:
@@ -127,18 +116,27 @@ class SignedWire:
             raise Failed(code, message, status, answer.get("Item"), date)
         return answer, date
 
+    def _learn_the_time(self, date: str | None) -> bool:
+        """Whether the server's clock is another than the last signature said: it takes none that is 5 minutes old."""
+        told = epoch_of(date)
+        behind_s = 0.0 if told is None else told - time.time()
+        if told is None or abs(behind_s - self._clock_behind_s) < SIGNED_WITHIN_S:
+            return False
+        self._clock_behind_s = behind_s
+        return True
+
     def _signed(self, operation: str, body: bytes) -> bytes:
         """The whole request. It is sent in one piece: in two, the server waits for the second."""
-        from botocore.exceptions import BotoCoreError
-
         if self._credentials is None:
             raise Failed("NoCredentialsError", "Unable to locate credentials")
         try:
+            # It may ask STS, a file or a program of the user's: whatever goes wrong there, the store was not asked.
             credentials = self._credentials.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise Failed(type(error).__name__, str(error)) from error
+        except Exception as error:
+            raise told_by_boto3(error) from error
         try:
-            signed = self._signer.headers(TARGET + operation, body, credentials, time.time())
+            now = time.time() + self._clock_behind_s
+            signed = self._signer.headers(TARGET + operation, body, credentials, now)
         except ValueError as error:
             raise Failed("InvalidCredentials", str(error)) from error
         return f"POST / HTTP/1.1\r\n{signed}{self._plain_headers}content-length:{len(body)}\r\n\r\n".encode() + body
@@ -155,6 +153,10 @@ class SignedWire:
             except _STALE:
                 # The server closed it while it lay idle, and those beside it are as old. That is no answer and no try.
                 self._drop_idle()
+            except TimeoutError:
+                # A firewall forgets connections that lay idle, and says nothing: those beside it would each take as long.
+                self._drop_idle()
+                raise
         return self._over(self._connected(min(CONNECT_TIMEOUT_S, patience_s)), request, ends)
 
     def _over(
@@ -221,19 +223,19 @@ def wire_for(session: Session | None, *, anew: bool = False) -> Wire:
 
     `anew`: with credentials looked up again, since those that a session keeps have expired.
     """
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         own = botocore_session_of(session) if session is not None else default_session()
         # A session that the user made may give clients of its own making, so it is asked for one.
         endpoint = known_endpoint(own) if session is None else None
-        if endpoint is not None and not _goes_through_a_proxy(endpoint):
+        if endpoint is not None and not _is_a_clients(endpoint):
             region = own.get_config_variable("region")
             if region:
                 return SignedWire(endpoint, region, own, own.get_credentials())
         return _by_client(session, anew)
-    except BotoCoreError as error:
-        raise Failed(type(error).__name__, str(error)) from error
+    except (BotoCoreError, ClientError) as error:
+        raise told_by_boto3(error) from error
     except (OSError, ValueError) as error:
         # A certificate file that is not there, an endpoint that is no URL.
         raise Failed("InvalidSettings", f"{type(error).__name__}: {error}") from error
@@ -252,7 +254,7 @@ def _by_client(session: Session | None, anew: bool) -> Wire:
     )
     client = session.client("dynamodb", config=config)
     endpoint: str = client.meta.endpoint_url
-    if _goes_through_a_proxy(endpoint):
+    if _is_a_clients(endpoint):
         return ClientWire(client)
     return SignedWire(
         endpoint, client.meta.region_name, botocore_session_of(session), credentials_of(session, anew=anew)
@@ -266,16 +268,19 @@ def host_header(endpoint: str) -> str:
     return host if url.port in (None, {"http": 80, "https": 443}.get(url.scheme)) else f"{host}:{url.port}"
 
 
-def _goes_through_a_proxy(url: str) -> bool:
-    parts = urlsplit(url)
+def _is_a_clients(endpoint: str) -> bool:
+    """Whether the way there is left to a client: through a proxy, or to another path than the root."""
+    parts = urlsplit(endpoint)
+    if parts.netloc and parts.path.strip("/"):
+        return True
     return parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or "")
 
 
 def _tls_context(session: Any) -> ssl.SSLContext:
-    """Certificates as boto3 chooses them: AWS_CA_BUNDLE or the profile's, else botocore's own."""
+    """Certificates as boto3 chooses them: AWS_CA_BUNDLE or the profile's, REQUESTS_CA_BUNDLE, else botocore's own."""
     from botocore.httpsession import get_cert_path
 
-    bundle = session.get_config_variable("ca_bundle")
+    bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     return ssl.create_default_context(cafile=bundle or get_cert_path(True))
 
 
