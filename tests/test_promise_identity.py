@@ -424,6 +424,8 @@ def test_long_and_odd_ids_are_kept_apart(store: Watched) -> None:
     handler = target(store, "f", ran, "1", id=lambda event, context: event["id"])
     with pytest.raises(NoIdentity, match="longer"):
         handler({"id": "x" * 5000}, None)
+    with pytest.raises(NoIdentity, match="surrogate"):
+        handler({"id": "half a smile: \ud83d"}, None)
     for odd in ("x" * 1000, "x" * 1000 + "y", "é/ü #1", "é/ü #2", "a\nb", "../.."):
         handler({"id": odd}, None)
         handler({"id": odd}, None)

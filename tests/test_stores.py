@@ -312,6 +312,19 @@ class DynamoDBContract(StoreContract):
         with pytest.raises(StoreError, match="create_table"):
             claim(KEPT[-1], "x", "a")
 
+    def test_an_attempt_that_lost_its_lease_leaves_nothing_in_memory(
+        self, store: DynamoDBStore, id: str, clock: FakeClock
+    ) -> None:
+        for owner in "abc":
+            claim(store, f"{id}-{owner}", owner, event=noise(50_000))
+            assert all(head.event is None for head, _ in store._held.values())
+            clock.advance(31)
+            assert claim(store, f"{id}-{owner}", f"{owner}-rival").standing == "taken over"
+            assert end(store, f"{id}-{owner}", f"{owner}-rival")
+        assert not store.renew(f"{id}-a", "a", 30, until=UNTIL)
+        assert not end(store, f"{id}-b", "b")
+        assert set(store._held) == {"c"}
+
 
 class TestDynamoDBLocal(DynamoDBContract):
     server = "dynamodb_local"

@@ -18,8 +18,14 @@ def execution_id(*parts: str) -> str:
 
 
 def refuse_long(id: str) -> str:
-    """The execution's id as it is. Raises NoIdentity when it has more bytes than every store takes."""
-    if len(id.encode("utf-8", "surrogatepass")) > ID_MAX:
+    """The execution's id as it is. Raises NoIdentity when not every store takes it: too many bytes, or not text at all."""
+    try:
+        size = len(id.encode())
+    except UnicodeEncodeError:
+        raise NoIdentity(
+            f"the execution id {id[:80]!r} has half of a surrogate pair in it, which no store can write. Use a hash of it."
+        ) from None
+    if size > ID_MAX:
         raise NoIdentity(
             f"the execution id {id[:80]!r}… is longer than {ID_MAX} bytes. Use a shorter id, or a hash of it."
         )

@@ -73,7 +73,7 @@ class DynamoDBStore:
         if self.clock.offset_s and not clock_was_known:
             claimed = self._write_times_anew(claimed, claim, until)
         size = len(inline.raw) if inline is not None else 0
-        self._held[claim.owner] = (claimed.head, size)
+        self._held[claim.owner] = (claimed.head._replace(event=None), size)
         has_event = claimed.standing != "new" and not {"event", "event_parts"}.isdisjoint(there or ())
         if event is not None and inline is None and not has_event:
             self._keep_event(claimed.head, claim, until)
@@ -100,6 +100,7 @@ class DynamoDBStore:
         try:
             update(self._calls, execution, expressions.renew(owner, self.clock.now() + lease_s), until)
         except Refused:
+            self._held.pop(owner, None)
             return False
         return True
 
@@ -114,9 +115,9 @@ class DynamoDBStore:
             ending_it = expressions.end(head, len(held.attempts) - 1, result, was_running=held.status == "running")
             update(self._calls, execution, ending_it, until)
         except Refused as refused:
+            self._held.pop(owner, None)
             there = refused.item or get(self._calls, execution, "head", until)
-            if there is None or there["owner"]["S"] != owner or there["status"]["S"] != ending.status:
-                return False
+            return there is not None and (there["owner"]["S"], there["status"]["S"]) == (owner, ending.status)
         self._held.pop(owner, None)
         return True
 
