@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -52,6 +53,47 @@ def test_an_effect_whose_result_cannot_be_stored_is_not_repeated(attempt: Attemp
     assert ran == [1]
     assert len(texts) == 1
     assert "'pay'" in texts.pop()
+    assert store.head().status == "waiting"
+
+
+class OfOnesOwn:
+    """A codec that a user wrote, with one mistake in how it treats a dict."""
+
+    def __init__(self, mistake: str) -> None:
+        self.mistake = mistake
+
+    def encode(self, value: object) -> Any:
+        if not isinstance(value, dict):
+            return json.dumps(value)
+        if self.mistake == "raises":
+            raise TypeError("Object of type Invoice is not JSON serializable")
+        text = json.dumps(value, indent=1 if self.mistake == "lines" else None)
+        wrong = {"bytes": text.encode(), "tab": f"{text}\t", "half a pair": f"{text}\ud83d", "empty": ""}
+        return wrong.get(self.mistake, text)
+
+    def decode(self, text: str, returns: object = None) -> object:
+        if self.mistake == "can't read" and text.startswith("{"):
+            raise ValueError("not mine")
+        return json.loads(text)
+
+
+@pytest.mark.parametrize("mistake", ["raises", "lines", "bytes", "tab", "half a pair", "empty", "can't read"])
+def test_an_effect_whose_result_a_codec_of_ones_own_spoils_is_not_repeated(
+    mistake: str, attempt: Attempt, store: Watched
+) -> None:
+    ran: list[int] = []
+
+    def pay(order: object) -> object:
+        ran.append(1)
+        return {"paid": order}
+
+    def body() -> None:
+        step("pay", pay, {"price": 2}, record_args=True)
+
+    for _ in range(3):
+        with pytest.raises(NotSerializable, match=r"'pay'.*codec="):
+            attempt(body, codec=OfOnesOwn(mistake))
+    assert ran == [1]
     assert store.head().status == "waiting"
 
 

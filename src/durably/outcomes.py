@@ -20,6 +20,12 @@ def encode_result(codec: Codec, value: object, returns: object, what: str) -> tu
         return text, codec.decode(text, returns)
     except Unencodable as why:
         raise NotSerializable(what, why.path, why.type_name, why.why) from None
+    except NotSerializable:
+        raise
+    except Exception as error:
+        # The effect has happened: what a codec of the user's could not read back must not let it happen again.
+        told = f"codec= {type(codec).__qualname__} raised {type(error).__name__} reading it back: {error}"
+        raise NotSerializable(what, why=told) from error
 
 
 def refuse_too_large(text: str, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .annotations import place_of
 from .plain import dumps, is_plain, is_utf8
-from .unencodable import Unencodable
+from .unencodable import Unencodable, dotted
 
 
 class Codec(Protocol):
@@ -62,16 +62,23 @@ JSON = JSONCodec()
 
 
 def encoded(codec: Codec, value: object) -> str:
-    """The text of a value. Raises Unencodable, also for a text of a user's codec that would make the journal unreadable."""
-    text: object = codec.encode(value)
+    """The codec's text of a value. Raises Unencodable where a codec of the user's wrote what the journal can't hold."""
     if type(codec) is JSONCodec:
-        return str(text)
-    name = type(codec).__qualname__
-    if not isinstance(text, str):
-        raise Unencodable(f"the codec {name} gave {type(text).__name__} and not str: decode it, for example as Base64")
-    if "\n" in text or "\t" in text or not is_utf8(text):
+        return codec.encode(value)
+    name = f"codec= {type(codec).__qualname__}"
+    try:
+        text: object = codec.encode(value)
+    except Unencodable:
+        raise
+    except Exception as error:
+        told = f"{name} raised {type(error).__name__}: {error}"
+        raise Unencodable(told, dotted(type(value)), "result") from error
+    # Not after the append: it would stand in the journal and could never be read again, by no attempt.
+    if type(text) is not str:
+        raise Unencodable(f"{name} gave {type(text).__name__} and not str: decode it, for example as Base64")
+    if not text or "\n" in text or "\t" in text or not is_utf8(text):
         raise Unencodable(
-            f"the codec {name} gave a text with a newline, a tab or a lone surrogate in it, which the journal can't hold: "
+            f"{name} gave an empty text, or one with a newline, a tab or a lone surrogate in it, which the journal can't hold: "
             "write one line, for example of base64.b64encode (encodebytes puts newlines in)"
         )
     return text
