@@ -174,6 +174,10 @@ class TestSQLiteStore(StoreContract):
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert claim(store, "another", "b", event=noise(50_000)).standing == "new"
 
+    def test_a_database_in_memory_is_refused(self) -> None:
+        with pytest.raises(StoreError, match="memory://"):
+            claim(SQLiteStore(":memory:"), "x", "a")
+
     def test_a_file_that_is_deleted_under_it_is_not_written_any_more(self, open_store: Open, id: str) -> None:
         store, other = open_store(FakeClock()), open_store(FakeClock())
         claim(store, id, "a")

@@ -225,6 +225,10 @@ class SQLiteStore:
             self._connection.close()
             self._connection = None
         while self._connection is None:
+            if str(self.path) == ":memory:":
+                raise StoreError(
+                    "SQLite keeps ':memory:' for one connection, and a fork ends it. Use memory:// instead."
+                )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             try:
