@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from durably import DynamoDBStore, durable, step
@@ -170,6 +171,15 @@ def test_an_operators_policy_adds_the_index_and_the_named_functions() -> None:
         ["arn:aws:lambda:eu-west-1:111122223333:function:orders"],
     ]
     assert all("*" not in action for one in statements for action in one["Action"])
+
+
+def test_a_policy_names_the_partition_of_its_region() -> None:
+    session = botocore.session.get_session()
+    for partition in session.get_available_partitions():
+        for region in session.get_available_regions("dynamodb", partition, allow_non_regional=False):
+            (statement,) = policy(TABLE, "function", region=region, account="111122223333")["Statement"]
+            wanted = "aws" if region == "local" else partition
+            assert statement["Resource"].split(":")[:4] == ["arn", wanted, "dynamodb", region]
 
 
 def test_only_a_dynamodb_store_has_a_table_to_make(tmp_path: Path) -> None:

@@ -23,9 +23,25 @@ CREATOR_ACTIONS = (
 )
 
 
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "eusc-": "aws-eusc",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+}
+"""By what their regions begin with (botocore's partitions.json). IAM takes no policy that names another partition than its own."""
+
+
 def table_arn(table: Table, region: str = "*", account: str = "*") -> str:
     """The table's ARN, as a pattern where region or account are not said."""
-    return f"arn:aws:dynamodb:{region}:{account}:table/{table.name}"
+    return f"arn:{_partition(region)}:dynamodb:{region}:{account}:table/{table.name}"
+
+
+def _partition(region: str) -> str:
+    return next((name for prefix, name in PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def policy(
@@ -40,7 +56,7 @@ def policy(
         statements.append(_allow("DurablyJournal", OPERATOR_ACTIONS, arn))
         statements.append(_allow("DurablyListing", ("dynamodb:Query",), f"{arn}/index/{table.listing.name}"))
         if functions:
-            invoked = [f"arn:aws:lambda:{region}:{account}:function:{name}" for name in functions]
+            invoked = [f"arn:{_partition(region)}:lambda:{region}:{account}:function:{name}" for name in functions]
             statements.append(_allow("DurablyRedrive", ("lambda:InvokeFunction",), invoked))
     else:
         statements.append(_allow("DurablyTable", CREATOR_ACTIONS, arn))
