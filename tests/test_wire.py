@@ -152,9 +152,10 @@ def test_connections_that_a_firewall_forgot_cost_one_try(server: Server, monkeyp
     assert len(server.requests) == 2
 
 
-def test_a_signature_that_is_too_old_by_the_servers_clock_is_made_anew(server: Server) -> None:
+def answers_by_a_clock(server: Server) -> list[float]:
+    """Let the server refuse signatures that are 5 minutes off, by a clock that is so many seconds ahead of ours."""
     refused = b'{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired: 2026"}'
-    ahead_s = [3600.0]
+    ahead_s = [0.0]
 
     def answer(connection: socket.socket, number: int) -> None:
         now = time.time() + ahead_s[0]
@@ -167,12 +168,27 @@ def test_a_signature_that_is_too_old_by_the_servers_clock_is_made_anew(server: S
         connection.sendall(head + body)
 
     server.answer = answer
+    return ahead_s
+
+
+def test_a_signature_that_is_too_old_by_the_servers_clock_is_made_anew(server: Server) -> None:
+    answers_by_a_clock(server)[0] = 3600.0
     store = DynamoDBStore("one")
     assert [read(store), read(store)] == [None, None]
     assert len(server.requests) == 3
-    ahead_s[0] = 0.0  # the machine's clock is set right
+    assert store.clock.now() == pytest.approx(time.time() + 3600, abs=3)
+
+
+def test_a_clock_that_was_set_is_told_and_leases_are_told_by_the_right_one_again(server: Server) -> None:
+    """What the call says of leases is by the wrong clock: only the next attempt's is right."""
+    ahead_s = answers_by_a_clock(server)
+    store = DynamoDBStore("one")
     assert read(store) is None
-    assert len(server.requests) == 5
+    ahead_s[0] = -7200.0
+    with pytest.raises(StoreError, match="clock is minutes off"):
+        read(store)
+    assert read(store) is None
+    assert store.clock.now() == pytest.approx(time.time() - 7200, abs=3)
 
 
 def test_a_signature_that_is_wrong_is_sent_once(server: Server) -> None:

@@ -48,6 +48,7 @@ _OTHER_KEYS = (
     "missing key",
     "conditions on the keys",
 )
+_OTHER_TIME = ("signature expired", "signature not yet current")
 _EXPIRED = frozenset(("ExpiredTokenException", "ExpiredToken", "RequestExpired"))
 
 
@@ -108,6 +109,7 @@ class Calls:
                 patience_s = max(PATIENCE_MIN_S, until - self._clock.monotonic())
                 answer, date = self.wire().send(operation, params, patience_s)
             except Failed as error:
+                clock_was_known = self._clock.offset_s is not None
                 self._clock.learn(error.date)
                 if error.code == "ConditionalCheckFailedException":
                     raise Refused(error.item) from None
@@ -115,6 +117,11 @@ class Calls:
                     renewed = True
                     self._renew()
                     continue
+                if error.code == "InvalidSignatureException" and self.wire().takes_time(error.date):
+                    if not clock_was_known:
+                        continue
+                    # It was set since: what this call says of leases is as wrong as its signature.
+                    self._clock.offset_s = None
                 if not _is_passing(error):
                     raise self._told(operation, error) from error
                 trouble: Exception = error
@@ -203,6 +210,8 @@ def _advice(error: Failed, operation: str, table: str) -> str:
             f"there is none of that name in this account and region. Create it (DynamoDBStore({table!r}).create_table() on a "
             f"laptop or in a test), or correct DURABLY_STORE, the region or the credentials. ({told})"
         )
+    if code == "InvalidSignatureException" and any(words in told.lower() for words in _OTHER_TIME):
+        return f"this machine's clock is minutes off. Synchronise it; the next attempt goes on. ({told})"
     if code in ("AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException"):
         return (
             f"the credentials may not do {action}. Allow it on the table and its index in the function's role. ({told})"

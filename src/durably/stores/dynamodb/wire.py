@@ -48,6 +48,10 @@ class Wire(Protocol):
         """Wait for an answer no longer than that, where the way lets one choose. Raises Failed or Unreachable."""
         ...
 
+    def takes_time(self, date: str | None) -> bool:
+        """Sign by the server's time from now on. False when that is no other than the last signature's."""
+        ...
+
 
 class ClientWire:
     """Over a boto3 client, used as it is."""
@@ -65,6 +69,10 @@ class ClientWire:
         except (BotoCoreError, ClientError) as error:
             raise told_by_boto3(error) from error
         return answer, answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+
+    def takes_time(self, date: str | None) -> bool:
+        """A client signs by the machine's clock."""
+        return False
 
 
 class SignedWire:
@@ -87,14 +95,6 @@ class SignedWire:
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
         body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
-        try:
-            return self._answer(operation, body, patience_s)
-        except Failed as error:
-            if error.code != "InvalidSignatureException" or not self._learn_the_time(error.date):
-                raise
-        return self._answer(operation, body, patience_s)
-
-    def _answer(self, operation: str, body: bytes, patience_s: float) -> tuple[dict[str, Any], str | None]:
         request = self._signed(operation, body)
         try:
             status, date, raw = self._exchange(request, patience_s)
@@ -116,8 +116,8 @@ class SignedWire:
             raise Failed(code, message, status, answer.get("Item"), date)
         return answer, date
 
-    def _learn_the_time(self, date: str | None) -> bool:
-        """Whether the server's clock is another than the last signature said: it takes none that is 5 minutes old."""
+    def takes_time(self, date: str | None) -> bool:
+        """See Wire.takes_time."""
         told = epoch_of(date)
         behind_s = 0.0 if told is None else told - time.time()
         if told is None or abs(behind_s - self._clock_behind_s) < SIGNED_WITHIN_S:
