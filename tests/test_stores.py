@@ -71,6 +71,11 @@ class TestMemoryStore(StoreContract):
 
         return write
 
+    def test_a_child_does_not_wait_for_a_thread_that_is_not_there(self, store: MemoryStore, id: str) -> None:
+        claim(store, id, "a")
+        with store._lock:
+            assert in_a_fork(lambda: store.read(id, until=UNTIL) is not None)
+
 
 class TestSQLiteStore(StoreContract):
     @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 
 from .. import claims
 from ..clock import SYSTEM, Clock
 from ..entries import Claim, Claimed, Ending, Head, Segment
+
+_made: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
 class MemoryStore:
@@ -19,6 +23,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._heads: dict[str, Head] = {}
         self._segments: dict[tuple[str, str], dict[int, Segment]] = {}
+        _made.add(self)
 
     def claim(self, claim: Claim, *, until: float) -> Claimed:
         """See Store.claim."""
@@ -101,3 +106,13 @@ class MemoryStore:
             del self._heads[execution]
             self._segments.pop((execution, generation), None)
             return True
+
+
+def _go_on_after_fork() -> None:
+    """In a child, whose copy is its own: no thread is left to give back a lock that was held."""
+    for store in list(_made):
+        store._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_go_on_after_fork)
