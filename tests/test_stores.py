@@ -185,9 +185,11 @@ class TestSQLiteStore(StoreContract):
 
     def test_a_file_that_is_deleted_under_it_is_not_written_any_more(self, open_store: Open, id: str) -> None:
         store, other = open_store(FakeClock()), open_store(FakeClock())
-        claim(store, id, "a")
+        mine = claim(store, id, "a").head
         shutil.rmtree(store.path.parent)
         assert claim(other, id, "b").standing == "new"
+        with pytest.raises(StoreError, match="deleted or replaced while an attempt"):
+            append(store, mine, 1)
         assert not store.renew(id, "a", 30, until=UNTIL)
         assert not end(store, id, "a")
         assert claim(store, id, "c").standing == "held"

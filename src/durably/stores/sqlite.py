@@ -102,7 +102,7 @@ class SQLiteStore:
                 return bool(connection.execute(query, key).fetchone()[0] == segment.owner)
             return True
 
-        return self._with_connection(work, until)
+        return self._with_connection(work, until, in_the_same_file=True)
 
     def renew(self, execution: str, owner: str, lease_s: float, *, until: float) -> bool:
         """See Store.renew."""
@@ -208,22 +208,27 @@ class SQLiteStore:
 
         return self._with_connection(whole, until)
 
-    def _with_connection(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
+    def _with_connection(
+        self, work: Callable[[sqlite3.Connection], T], until: float, *, in_the_same_file: bool = False
+    ) -> T:
         with self._lock:
             try:
-                connection = self._connect(until)
+                connection = self._connect(until, in_the_same_file)
                 _leave_transaction(connection)
                 self._wait_for_others(connection, (until - self.clock.monotonic()) * 1000)
                 return work(connection)
             except (sqlite3.Error, OSError) as error:
                 raise self._told(error) from error
 
-    def _connect(self, until: float) -> sqlite3.Connection:
-        if self._connection is not None and self._file != self._file_there():
+    def _connect(self, until: float, in_the_same_file: bool) -> sqlite3.Connection:
+        if self._file is not None and self._file != self._file_there():
             # Deleted, or replaced: what is written to it from now on nobody would ever read, and other processes already
-            # have another. Attempts that run lose their lease.
-            self._connection.close()
-            self._connection = None
+            # have another. Attempts that run lose their lease, and append nothing to a file that has no head of theirs.
+            if in_the_same_file:
+                raise FileNotFoundError("the file was deleted or replaced while an attempt was at work on it")
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._file = None
         while self._connection is None:
             if str(self.path) == ":memory:":
                 raise StoreError(
