@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from durably import NOT_DONE, ExecutionInProgress, Retry, aio, durable, fan_out, step
+from durably import NOT_DONE, ExecutionInProgress, Retry, aio, durable, execution, fan_out, once, step
 from durably.testing import Report, counted, crash_everywhere
 
 EVENT = {"id": "evt-1"}
@@ -188,6 +188,43 @@ def test_a_name_that_depends_on_the_clock_is_found(kit: Kit) -> None:
 
 def test_a_name_that_stays_is_not_taken_for_one_that_changes(kit: Kit) -> None:
     assert all(not story.forgotten for story in kit(safe).stories)
+
+
+def test_a_step_inside_a_replayed_step_has_not_changed_its_name(kit: Kit) -> None:
+    def body(world: World) -> Any:
+        return step("outer", lambda: step("comment", world.comment, recover=world.find_comment))
+
+    report = kit(body)
+    report.assert_nothing_wrong()
+    assert all(not story.forgotten for story in report.stories)
+
+
+def test_an_execution_inside_the_handler_is_killed_and_taken_up_too(kit: Kit) -> None:
+    def body(world: World) -> str:
+        with execution("child") as child:
+            if not child.finished:
+                child.result = step("comment", world.comment, recover=world.find_comment)
+        return once("mailed", world.mail)
+
+    report = kit(body)
+    report.assert_exactly_once("comment")
+    report.assert_same_result()
+    assert all(not story.forgotten for story in report.stories)
+    assert report.effects["mail"].most == 2
+    assert report.effects["mail"].cure.startswith("recover= if it can be looked for")
+
+
+def test_what_only_a_retry_does_is_not_blamed_on_the_step_that_died(kit: Kit) -> None:
+    def body(world: World) -> Any:
+        def find() -> Any:
+            world.mail()
+            return world.find_comment()
+
+        return step("comment", world.comment, recover=find)
+
+    mail = kit(body).effects["mail"]
+    assert (mail.place, sum(mail.undisturbed.values()), mail.most) == ("only on a retry", 0, 1)
+    assert "recover= that does more than look" in mail.cure
 
 
 def test_a_lease_longer_than_lambdas_patience_is_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -67,6 +68,24 @@ def test_a_zombies_effect_that_it_could_not_record_is_done_again_and_the_cure_is
     report.assert_same_result()
 
 
+def test_where_a_recover_would_win_the_race_the_cure_says_so() -> None:
+    assert race(unguarded).effects["one"].cure.startswith("recover= if it can be looked for")
+
+    @durable(id=lambda event, context: event["id"], name="race-kit")
+    def lies(event: Any, context: Any) -> str:
+        return step("one", do, "one", recover=lambda: NOT_DONE)
+
+    assert "its recover= did not find it" in race(lies).effects["one"].cure
+
+
+def test_a_name_that_depends_on_the_clock_is_found_by_a_race_too() -> None:
+    @durable(id=lambda event, context: event["id"], name="race-kit")
+    def handler(event: Any, context: Any) -> str:
+        return step(f"one-{time.time_ns()}", do, "one")
+
+    assert "name changes between attempts" in race(handler).effects["one"].cure
+
+
 def test_a_zombie_held_inside_an_effect_is_what_no_journal_can_undo() -> None:
     charge = counted("charge", lambda: "ch_1")
 
@@ -77,6 +96,7 @@ def test_a_zombie_held_inside_an_effect_is_what_no_journal_can_undo() -> None:
     race_everywhere(handler, EVENT, rivals=["duplicate"], at="everything").assert_exactly_once("charge")
     report = race_everywhere(handler, EVENT, rivals=["zombie"], at="calls")
     assert report.effects["charge"].most == 2
+    assert "a client timeout below the lease" in report.effects["charge"].cure
 
 
 def test_a_plain_handler_loses_every_race() -> None:

@@ -51,13 +51,14 @@ class Inside:
         self._ask({"point": ["write", side, whats]})
 
     def _appended(self, segment: Segment) -> None:
-        self._ask({"appended": [[entry.kind, entry.step] for entry in segment.entries]})
+        self._ask({"appended": [[segment.execution, entry.kind, entry.step] for entry in segment.entries]})
 
     def _told(self, event: Any) -> None:
         outcome = getattr(event, "outcome", None)
         step = outcome.step if outcome is not None else getattr(event, "step", "")
         if step:
-            self._ask({"step": [type(event).__name__, step, getattr(event, "recover", False)]})
+            within, recover = getattr(event, "within", ""), getattr(event, "recover", False)
+            self._ask({"step": [event.head.id, type(event).__name__, step, within, recover]})
 
 
 def _opened(make: str, path: str) -> Store:

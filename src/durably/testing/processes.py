@@ -141,10 +141,10 @@ class Processes:
                 self.ledger.returned(whats[0])
             return {} if run.come_by(kind, side, *whats) else None
         if "step" in asked:
-            what, step, recover = asked["step"]
-            run.step_told(what, step, recover=recover)
-        for kind, step in asked.get("appended", ()):
-            run.steps.appended(kind, step)
+            execution, what, step, within, recover = asked["step"]
+            run.step_told(execution, what, step, within=within, recover=recover)
+        for execution, kind, step in asked.get("appended", ()):
+            run.steps.appended(execution, kind, step)
         return {}
 
     def _start(self, count: int) -> None:

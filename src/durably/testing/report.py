@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .advice import cure, place_of
+from .advice import ON_A_RETRY, UNFORESEEN, cure, place_of
 from .effects import Counts
 from .stories import Story
 from .table import table
@@ -46,9 +46,7 @@ class Report:
             raise ValueError(
                 f"may_repeat={sorted(unknown)} names no effect that was counted; there are {sorted(names)}."
             )
-        effects = {
-            name: _judged(name, clean, stories, seen.get(name), name in may_repeat, kind == "race") for name in names
-        }
+        effects = {name: _judged(name, clean, stories, seen.get(name), name in may_repeat) for name in names}
         differing = tuple(story for story in stories if _differs(story, clean, result))
         wrong = [Wrong(story, why) for story in stories if (why := _why(story, clean, may_repeat, story in differing))]
         told = handler if isinstance(handler, str) else getattr(handler, "__qualname__", repr(handler))
@@ -103,7 +101,7 @@ class Report:
 
 
 def _judged(
-    name: str, clean: Story, stories: Sequence[Story], seen: tuple[str, ...] | None, may_repeat: bool, is_race: bool
+    name: str, clean: Story, stories: Sequence[Story], seen: tuple[str, ...] | None, may_repeat: bool
 ) -> EffectReport:
     expected = clean.counts.get(name, {})
     repeated = tuple(story for story in stories if _more(story.counts, name, expected))
@@ -114,6 +112,7 @@ def _judged(
         for key in expected or story.counts.get(name, {})
     ]
     steps = seen if seen is not None else _steps_at(repeated)
+    is_new = bool(repeated) and not any(expected.values())
     return EffectReport(
         name=name,
         undisturbed=expected,
@@ -122,8 +121,8 @@ def _judged(
         may_repeat=may_repeat,
         repeated=repeated,
         lost=lost,
-        place=place_of(steps),
-        cure=cure(steps, repeated, is_race=is_race) if repeated else "",
+        place=ON_A_RETRY if is_new else place_of(steps),
+        cure=UNFORESEEN if is_new else cure(steps, repeated) if repeated else "",
     )
 
 

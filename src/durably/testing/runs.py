@@ -91,11 +91,11 @@ class Run:
         self.paused.clear()
         self.go.set()
 
-    def step_told(self, what: str, step: str, *, recover: bool = False) -> None:
+    def step_told(self, execution: str, what: str, step: str, *, within: str = "", recover: bool = False) -> None:
         """One of durably's events, by its class's name."""
         if what in ("TryBegan", "TryEnded"):
             self._look()
-        self.steps.told(what, step, recover=recover)
+        self.steps.told(execution, what, step, within=within, recover=recover)
 
     def _look(self) -> None:
         if self.on_moment is not None:
@@ -111,13 +111,20 @@ class Run:
         return tuple(dict.fromkeys(named)) or self.steps.running()
 
 
+Named = tuple[str, str]
+"""An execution's id and a step's name: a handler may run executions of its own."""
+
+
 class Steps:
     """What a run's steps told of themselves, in whatever thread they run."""
 
     def __init__(self) -> None:
-        self.asked: set[str] = set()
-        """Names that the handler used, replayed or run."""
-        self.recorded: set[str] = set()
+        self.asked: set[Named] = set()
+        """Steps that the handler came by, replayed or run."""
+        self.replayed: set[Named] = set()
+        self.recorded: set[Named] = set()
+        self.parents: dict[Named, Named] = {}
+        """The step that one was called in."""
         self.announced: set[str] = set()
         self.recovering: set[str] = set()
         """Steps whose `recover` was asked."""
@@ -129,11 +136,15 @@ class Steps:
         with self._lock:
             return tuple(self._running)
 
-    def told(self, what: str, step: str, *, recover: bool = False) -> None:
+    def told(self, execution: str, what: str, step: str, *, within: str = "", recover: bool = False) -> None:
         """One of durably's events, by its class's name."""
         with self._lock:
             if what in ("StepBegan", "StepReplayed"):
-                self.asked.add(step)
+                self.asked.add((execution, step))
+            if what == "StepReplayed":
+                self.replayed.add((execution, step))
+            elif what == "StepBegan" and within:
+                self.parents[execution, step] = (execution, within)
             elif what == "TryBegan":
                 self._running.append(step)
                 if recover:
@@ -141,10 +152,10 @@ class Steps:
             elif what == "TryEnded" and step in self._running:
                 self._running.remove(step)
 
-    def appended(self, kind: str, step: str) -> None:
+    def appended(self, execution: str, kind: str, step: str) -> None:
         """An entry is in the store."""
         with self._lock:
             if kind == "result":
-                self.recorded.add(step)
+                self.recorded.add((execution, step))
             elif kind == "started":
                 self.announced.add(step)

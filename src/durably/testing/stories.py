@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from .effects import Counts, Effect, Ledger, grown
 from .points import Moment, Point
-from .runs import Ended, Run
+from .runs import Ended, Named, Run
 from .tap import Tap
 
 LAMBDA_WAITS_S = (60.0, 120.0)
@@ -52,12 +53,32 @@ class Story(NamedTuple):
 
     @property
     def forgotten(self) -> frozenset[str]:
-        """Recorded outcomes that the attempt which went to the end never asked for: their steps' names have changed."""
-        recorded = set().union(*(run.steps.recorded for run in self.runs))
-        done = [run for run in self.runs if run.ended is not None and run.steps.asked]
-        if self.ended.how != "returned" or not done:
-            return frozenset()
-        return frozenset(recorded - set().union(*(run.steps.asked for run in done)))
+        """Recorded outcomes that the attempt which went to the end never asked for: their steps' names have changed.
+
+        Not those of an execution that it found finished, nor those inside of a step that was replayed as a whole.
+        """
+        asked, replayed = self.asked, set().union(*(run.steps.replayed for run in self._done))
+        ran = {execution for execution, _ in asked}
+        recorded: set[Named] = set().union(*(run.steps.recorded for run in self.runs))
+        parents = dict(chain.from_iterable(run.steps.parents.items() for run in self.runs))
+        left = [one for one in recorded - asked if one[0] in ran and not replayed.intersection(_above(one, parents))]
+        return frozenset(step for _, step in left)
+
+    @property
+    def asked(self) -> frozenset[Named]:
+        """The steps that the attempt which went to the end came by; of two that did, both's."""
+        return frozenset().union(*(run.steps.asked for run in self._done))
+
+    @property
+    def _done(self) -> list[Run]:
+        return [run for run in self.runs if run.ended is not None and run.ended.how == "returned"]
+
+
+def _above(one: Named, parents: Mapping[Named, Named]) -> Iterator[Named]:
+    """The steps that one was called in, the innermost first."""
+    while one in parents:
+        one = parents[one]
+        yield one
 
 
 class Teller:

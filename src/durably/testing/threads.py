@@ -179,7 +179,7 @@ class Threads:
         self._acknowledged.append(segment)
         run = self._owners.get(segment.owner)
         for entry in segment.entries if run is not None else ():
-            run.steps.appended(entry.kind, entry.step)  # type: ignore[union-attr]  # None has no entries here
+            run.steps.appended(segment.execution, entry.kind, entry.step)  # type: ignore[union-attr]  # None has no entries here
 
     def _alive(self) -> None:
         run = self._run()
@@ -187,14 +187,16 @@ class Threads:
             park(run)
 
     def _told(self, event: Any) -> None:
-        run = self._owners.get(event.head.owner)
+        # The head of an execution that is finished names its last owner, who may be another run's, and dead.
+        run = _here.get() or self._owners.get(event.head.owner)
         if run is None:
             return
         if run.is_dead:
             park(run)
         outcome = getattr(event, "outcome", None)
         step = outcome.step if outcome is not None else getattr(event, "step", "")
-        run.step_told(type(event).__name__, step, recover=getattr(event, "recover", False))
+        within, recover = getattr(event, "within", ""), getattr(event, "recover", False)
+        run.step_told(event.head.id, type(event).__name__, step, within=within, recover=recover)
 
     def _run(self) -> Run | None:
         return _here.get() or self._latest
