@@ -6,6 +6,7 @@ import hashlib
 import json
 from datetime import timedelta
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -42,7 +43,8 @@ def test_a_batch_is_one_invocation(mapping) -> None:
 
 def test_what_a_message_looks_like_to_a_function(mapping) -> None:
     it = mapping("local_app.echo", name="jobs")
-    it.queue.send("hello", {"kind": {"DataType": "String", "StringValue": "greeting"}})
+    seal = {"DataType": "Binary", "BinaryValue": "AAE="}
+    it.queue.send("hello", {"kind": {"DataType": "String", "StringValue": "greeting"}, "seal": seal})
     (message,), _ = it.queue.receive(10)
     record = message.record(it.queue.arn)
     assert list(record) == [
@@ -59,7 +61,11 @@ def test_what_a_message_looks_like_to_a_function(mapping) -> None:
     assert record["messageId"] == message.id
     assert record["attributes"]["ApproximateReceiveCount"] == "1"
     assert abs(int(record["attributes"]["SentTimestamp"]) / 1000 - it.queue.now()) < 5
-    assert record["messageAttributes"] == {"kind": {"stringValue": "greeting", "dataType": "String"}}
+    lists = {"stringListValues": [], "binaryListValues": []}
+    assert record["messageAttributes"] == {
+        "kind": {"stringValue": "greeting", **lists, "dataType": "String"},
+        "seal": {"binaryValue": "AAE=", **lists, "dataType": "Binary"},
+    }
     assert record["md5OfBody"] == hashlib.md5(b"hello").hexdigest()
     assert (record["eventSource"], record["eventSourceARN"]) == ("aws:sqs", "arn:aws:sqs:us-east-1:000000000000:jobs")
 
@@ -97,6 +103,24 @@ def test_a_failed_message_is_hidden_for_the_visibility_timeout_on_the_queues_clo
     assert not it.run_batch()
     it.drain()
     assert 300 <= it.queue.now() - began < 310
+
+
+def test_a_hidden_message_does_not_keep_the_others_waiting(tmp_path) -> None:
+    ends: Queue = Queue()
+
+    def listen(news) -> None:
+        if news.what == "BatchEnds":
+            ends.put(news.said)
+
+    with LocalLambda(
+        "local_app.batch", code=TESTS, folder=tmp_path, time_scale=1.0, timeout=timedelta(minutes=2), on_news=listen
+    ) as function:
+        it = QueueMapping(function)
+        function.attempts.beside(it.serve)
+        (hidden,) = send(it, {"after": 9})  # for twelve minutes
+        assert ends.get(timeout=30)["again"] == [hidden]
+        (other,) = send(it, {})
+        assert ends.get(timeout=30)["done"] == [other]
 
 
 def test_the_default_visibility_is_six_timeouts(mapping) -> None:
@@ -140,6 +164,8 @@ def test_messages_as_executions_of_their_own_are_once_each_whatever_dies(mapping
         ('{"batchItemFailures": [{"itemIdentifier": "other"}]}', {"a", "b"}),
         ('{"batchItemFailures": [{"itemIdentifier": ""}]}', {"a", "b"}),
         ('{"batchItemFailures": [{"itemIdentifier": null}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{"itemIdentifier": ["a"]}]}', {"a", "b"}),
+        ('{"batchItemFailures": [{"itemIdentifier": 1}]}', {"a", "b"}),
         ('{"batchItemFailures": [{"wrongKey": "a"}]}', {"a", "b"}),
         ('{"batchItemFailures": "a"}', {"a", "b"}),
         ("no json", {"a", "b"}),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import uuid
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from .outcome import Outcome
 from .queue import Message, Queue
 from .stops import NO_MISCHIEF, Mischief
 
-IDLE_S = 1.0
+IDLE_S = 0.1
+"""How long a queue is left alone at most: then it is seen that the function was closed."""
 VISIBILITY_PER_TIMEOUT = 6
 """What AWS advises: six times the function's timeout."""
 
@@ -81,15 +83,8 @@ class QueueMapping:
     def serve(self) -> None:
         """Run batches as messages come, until the function is closed."""
         while not self.function.pool.closed.is_set():
-            if self.run_batch():
-                continue
-            visible_at = self.queue.next_visible_at()
-            if visible_at is not None:
-                self._wait(visible_at - self.queue.now())
-                continue
-            with self.queue.changed:
-                if not len(self.queue):
-                    self.queue.changed.wait(IDLE_S)
+            if not self.run_batch():
+                self._await_message()
 
     def run_batch(self) -> bool:
         """Receive a batch, run the function on it, delete what is done. False when nothing was visible."""
@@ -126,6 +121,16 @@ class QueueMapping:
         payload = json.dumps(event).encode()
         return Delivery(payload, str(uuid.uuid4()), "batch", receives, self.queue.ahead_s, mischief)
 
+    def _await_message(self) -> None:
+        """Wait for a hidden message on the scaled clock, but no longer than until another is sent."""
+        with self.queue.changed:
+            visible_at, began = self.queue.next_visible_at(), time.monotonic()
+            hidden_s = IDLE_S if visible_at is None else max(0.0, visible_at - self.queue.now())
+            self.queue.changed.wait(min(IDLE_S, hidden_s / self.function.time_scale))
+            passed_s = time.monotonic() - began
+        if visible_at is not None:
+            self.queue.ahead_s += max(0.0, min(hidden_s, passed_s * self.function.time_scale) - passed_s)
+
     def _wait(self, seconds: float) -> None:
         really_s = max(0.0, seconds) / self.function.time_scale
         if not self.function.pool.closed.wait(really_s):
@@ -147,4 +152,5 @@ def named_failures(payload: bytes, everyone: set[str]) -> set[str]:
     if not isinstance(failures, list) or not all(isinstance(one, dict) for one in failures):
         return everyone
     named = [one.get("itemIdentifier") for one in failures]
-    return {one for one in named if one is not None} if all(one in everyone for one in named) else everyone
+    # What stands there is the function's: a number, or a list, which no set takes.
+    return set(named) if all(isinstance(one, str) and one in everyone for one in named) else everyone

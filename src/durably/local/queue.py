@@ -119,5 +119,6 @@ class Queue:
 
 
 def _attribute(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A message attribute as a function gets it: the same names, first letter small."""
-    return {"stringValue": given.get("StringValue"), "dataType": given.get("DataType", "String")}
+    """A message attribute as a function gets it: the same names, first letter small. What is binary stays base64."""
+    values = {name[0].lower() + name[1:]: given[name] for name in ("StringValue", "BinaryValue") if name in given}
+    return {**values, "stringListValues": [], "binaryListValues": [], "dataType": given.get("DataType", "String")}
