@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -30,11 +31,11 @@ TESTS = Path(__file__).parent
 class Dev:
     """`durably dev` in a process, its news as they come."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, stderr=None) -> None:
         self.folder = folder
         command = [sys.executable, "-m", "durably.cli", "dev", "--code", str(TESTS), "--folder", str(folder / "folder")]
         command += ["--port", "0", "--json", "--time-scale", "1000", *arguments]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)
         self.news: Queue = Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -197,8 +198,43 @@ def test_a_dead_letter(dev) -> None:
 
 
 def test_a_queue_that_is_not_there(dev) -> None:
-    with pytest.raises(ClientError, match="there is no queue 'other' here, only: jobs"):
-        dev.client("sqs").send_message(QueueUrl=f"{dev.url}/queue/other", MessageBody="x")
+    sqs = dev.client("sqs")
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist, match="there is no queue 'other' here, only: jobs") as raised:
+        sqs.send_message(QueueUrl=f"{dev.url}/queue/other", MessageBody="x")
+    assert raised.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+    with pytest.raises(ClientError) as refused:
+        sqs.receive_message(QueueUrl=f"{dev.url}/queue/jobs")
+    assert refused.value.response["Error"]["Code"] == "UnsupportedOperation"
+
+
+def test_what_is_not_served_is_said(dev) -> None:
+    for call in ("list_functions", "get_account_settings"):
+        with pytest.raises(ClientError, match="only Invoke is served here") as refused:
+            getattr(dev.client("lambda"), call)()
+        assert refused.value.response["Error"]["Code"] == "UnknownOperationException"
+
+
+@pytest.mark.parametrize("body", ["no json", "[]", '{"QueueUrl": "jobs", "MessageBody": "x", "DelaySeconds": "soon"}'])
+def test_a_message_that_can_not_be_read_is_refused(dev, body) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", dev.port, timeout=10)
+    connection.request("POST", "/", body, {"X-Amz-Target": "AmazonSQS.SendMessage"})
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["__type"]) == (400, "SerializationException")
+    connection.close()
+
+
+def test_a_caller_that_goes_away_is_no_error_and_half_an_event_no_event(tmp_path) -> None:
+    with (tmp_path / "stderr").open("w") as stderr:
+        one = Dev(tmp_path, "echo=local_app.echo", stderr=stderr)
+        invoke = b"POST /2015-03-31/functions/echo/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+        for half in (b"POS", invoke + b"5\r\n\r\n12"):
+            with socket.create_connection(("127.0.0.1", one.port)) as caller:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+                caller.sendall(half)
+        assert one.invoke("echo", b"3")["StatusCode"] == 200
+        one.stop()
+    assert [news["what"] for news in one.news.queue] == ["Begins", "Called", "Ends"]
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+import sys
 import uuid
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ from .function import LocalLambda
 from .outcome import Outcome
 from .payloads import SYNCHRONOUS_MAX, Refused
 from .queue import Queue
-from .queue_api import answer_sqs
+from .queue_api import answer_sqs, query_error
 
 LOG_TAIL = 4096
 """X-Amz-Log-Result holds the last 4 KB."""
@@ -40,6 +41,11 @@ class InvokeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is no error of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     """One connection. Its answers are buffered, so that header and body leave together."""
@@ -58,12 +64,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse_pages()
             if self.headers.get("X-Amz-Target", "").startswith("AmazonSQS."):
                 action = self.headers["X-Amz-Target"].removeprefix("AmazonSQS.")
-                self._answer(200, json.dumps(answer_sqs(action, json.loads(body), self.server.queues)).encode(), {})
+                self._answer(200, json.dumps(answer_sqs(action, body, self.server.queues)).encode(), {})
             else:
                 self._invoke(body)
         except Refused as refused:
-            said = json.dumps({"Type": "User", "Message": refused.message, "message": refused.message}).encode()
-            self._answer(refused.status, said, {"x-amzn-ErrorType": refused.kind, "x-amzn-RequestId": request_id})
+            said = {"Type": "User", "__type": refused.kind, "Message": refused.message, "message": refused.message}
+            headers = {"x-amzn-ErrorType": refused.kind, "x-amzn-RequestId": request_id, **query_error(refused.kind)}
+            self._answer(refused.status, json.dumps(said).encode(), headers)
+
+    do_GET = do_PUT = do_DELETE = do_POST
 
     def _invoke(self, body: bytes) -> None:
         function = self._function()
@@ -83,8 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _function(self) -> LocalLambda:
         asked = _INVOKE.fullmatch(self.path)
-        if asked is None:
-            raise Refused(404, "UnknownOperationException", f"only Invoke is served here, not {self.path}")
+        if asked is None or self.command != "POST":
+            raise Refused(
+                404, "UnknownOperationException", f"only Invoke is served here, not {self.command} {self.path}"
+            )
         name = _name(unquote(asked[1]))
         if name not in self.server.functions:
             known = ", ".join(self.server.functions)
@@ -101,7 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not 0 <= length <= BODY_MAX or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
             raise Refused(413, "RequestTooLargeException", f"a body of up to {BODY_MAX} bytes, with its Content-Length")
-        return self.rfile.read(length)
+        body = self.rfile.read(length)
+        if len(body) < length:  # The caller went away, and the half may be JSON too.
+            raise ConnectionResetError("the caller went away")
+        return body
 
     def _refuse_pages(self) -> None:
         """A web page in the user's browser may reach this port, and must not run anything."""
