@@ -82,10 +82,19 @@ def wait_for(event, context):
 
 
 def parent(event, context):
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "60"], start_new_session=event.get("escapes", False))
     with open(event["file"], "w") as file:
         file.write(str(child.pid))
     time.sleep(60)
+
+
+def daemon(event, context):
+    """Leaves one in a session of its own whose parent has ended, and ends as well if it is told to."""
+    done = subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, text=True)
+    with open(event["file"], "w") as file:
+        file.write(done.stdout)
+    if event["ends"]:
+        os._exit(0)
 
 
 def exit(event, context):

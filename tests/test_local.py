@@ -106,12 +106,21 @@ def test_an_error_keeps_the_sandbox_warm(local) -> None:
     assert function.invoke({}).init_s is None
 
 
-def test_the_timeout_is_a_sigkill_to_all_that_was_started(local, tmp_path) -> None:
+@pytest.mark.parametrize("escapes", [False, True])
+def test_the_timeout_is_a_sigkill_to_all_that_was_started(local, tmp_path, escapes) -> None:
     function = local("parent", timeout=timedelta(seconds=0.5))
-    outcome = function.invoke({"file": str(tmp_path / "pid")})
+    outcome = function.invoke({"file": str(tmp_path / "pid"), "escapes": escapes})
     assert outcome.how == "timed out"
     said = f"RequestId: {outcome.request_id} Error: Task timed out after 0.50 seconds"
     assert error(outcome) == ("Sandbox.Timedout", said)
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_daemon_does_not_outlive_its_sandbox(local, tmp_path, ends) -> None:
+    function = local("daemon")
+    assert function.invoke({"file": str(tmp_path / "pid"), "ends": ends}).how == ("exited" if ends else "returned")
+    function.close()
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 

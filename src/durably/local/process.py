@@ -22,6 +22,7 @@ class Process:
     """The runtime in a process group of its own: Ctrl-C at the terminal is its parent's to handle, and one kill ends all."""
 
     def __init__(self, handler: str, *, environment: Mapping[str, str], code: Path, api: str) -> None:
+        self._mark = f"\0AWS_LAMBDA_RUNTIME_API={api}\0".encode()
         self.control, theirs = socket.socketpair()
         output, their_output = os.pipe()
         self.output = output
@@ -77,13 +78,22 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill it, wait for its end, and give its descriptors back."""
+        """Kill it, wait for its end, and give its descriptors back. What left its group (a browser, a daemon) ends too."""
         self.kill()
         self._popen.wait()
+        kill_all_with(self._mark)
         self.control.close()
         os.close(self.output)
         if self.end is not None:
             os.close(self.end)
+
+
+def kill_all_with(mark: bytes) -> None:
+    """SIGKILL to every process that was started with this in its environment; nothing where the system does not say."""
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if mark in b"\0" + environ.read_bytes() + b"\0":
+                os.kill(int(environ.parent.name), signal.SIGKILL)
 
 
 def _descriptor_of_end(pid: int) -> int | None:
