@@ -237,7 +237,14 @@ def test_a_caller_that_goes_away_is_no_error_and_half_an_event_no_event(tmp_path
     assert (tmp_path / "stderr").read_text() == ""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_visibility_below_the_timeout_is_said(tmp_path) -> None:
+    command = [sys.executable, "-m", "durably.cli", "dev", "--sqs", "jobs=local_app.batch", "--visibility", "1s"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert "--visibility is shorter than --timeout" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing_behind(tmp_path, number, code) -> None:
     one = Dev(tmp_path, "echo=local_app.echo", "slow=local_app.sleep", "--sqs", "jobs=local_app.batch")
     group = os.getpgid(json.loads(one.invoke("slow", b'{"seconds": 0}')["Payload"].read()))

@@ -113,6 +113,29 @@ def test_a_place_that_was_never_reached_is_said(run, tmp_path) -> None:
     assert "Its steps were: first, item[a], item[b], second." in done.stderr
 
 
+def test_each_place_has_to_be_reached(run, tmp_path) -> None:
+    event = {"id": "e", "file": str(tmp_path / "effects")}
+    done = run(
+        "local_durable.handler",
+        "--crash",
+        "after:first",
+        "--crash",
+        "after:second@3",
+        "--crash",
+        "before:item",
+        event=event,
+    )
+    assert done.returncode == 1
+    assert "no attempt came by after:second@3, before:item, so nothing" in done.stderr
+
+
+def test_a_place_that_was_never_reached_by_a_queues_messages_is_said(run, tmp_path) -> None:
+    (tmp_path / "messages.jsonl").write_text("{}\n")
+    done = run("local_app.batch", "--sqs", "messages.jsonl", "--crash", "after:thrid")
+    assert (done.returncode, done.stdout) == (1, "1 messages done, 0 dead letters, 1 invocations\n")
+    assert "no attempt came by after:thrid" in done.stderr
+
+
 def test_a_plain_handler_has_no_step_to_crash_at(run) -> None:
     assert "It had no step at all." in run("local_app.echo", "--crash", "before:x", event={}).stderr
 
@@ -125,6 +148,10 @@ def test_a_plain_handler_has_no_step_to_crash_at(run) -> None:
         (("--kill-at", "soon"), "is no duration"),
         (("--env", "NAME"), "write NAME=VALUE"),
         (("--time-scale", "0"), "not in the range"),
+        (("--timeout", "0s"), "ends every invocation before it begins"),
+        (("--sqs", os.devnull, "--visibility", "1s"), "--visibility is shorter than --timeout (1 s, 3 s)"),
+        (("--sqs", os.devnull, "--duplicate", "--async"), "leave out --async, --duplicate"),
+        (("--sqs", os.devnull, "--event", os.devnull), "leave out --event"),
     ],
 )
 def test_nonsense_is_refused(run, arguments, said) -> None:
@@ -177,7 +204,7 @@ def test_the_live_picture_on_a_terminal(tmp_path) -> None:
         assert part in seen.decode()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing_behind(tmp_path, number, code) -> None:
     (tmp_path / "event.json").write_text(json.dumps({"file": str(tmp_path / "child")}))
     arguments = ("local_app.parent", "--timeout", "60s", "--event", "event.json", "--async")

@@ -14,7 +14,7 @@ from ..local.api import InvokeApi
 from ..local.batches import QueueMapping
 from ..local.environment import function_name, region
 from ..local.picture import Picture
-from .lambdas import ended_by_sigterm, line_of, takes_function
+from .lambdas import ended_by_sigterm, line_of, refuse_short, takes_function
 from .output import clean, print_json_line
 from .shared import fail, in_one_line, takes_json
 
@@ -52,6 +52,7 @@ def dev(
     fed = dict(_named(given) for given in queues)
     if not named and not fed:
         raise fail("name a handler: durably dev app.handler, or durably dev --sqs jobs=app.handler")
+    refuse_short(visibility, function["timeout"])
     shown = _Shown(as_json)
     with ended_by_sigterm(), ExitStack() as open_ones:
         functions = {

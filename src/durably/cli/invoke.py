@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +17,7 @@ from ..local import LocalLambda, News, Outcome, Stop, stop_at
 from ..local.batches import Drained, QueueMapping
 from ..local.picture import Picture
 from ..local.stops import NO_MISCHIEF, Mischief
-from .lambdas import drawn, ended_by_sigterm, line_of, takes_function
+from .lambdas import drawn, ended_by_sigterm, line_of, refuse_short, takes_function
 from .output import clean, clean_lines, console, print_json_line
 from .shared import DURATION, fail, in_one_line, takes_json
 
@@ -92,6 +92,9 @@ def invoke(
     What is done on purpose (--crash, --kill-at, --duplicate, --zombie) needs retries, so it makes the invocation
     asynchronous. The result goes to stdout, the picture to stderr.
     """
+    if sqs is not None:
+        _refuse_beside_sqs({"--event": event, "--async": is_async, "--duplicate": duplicate})
+        refuse_short(visibility, function["timeout"])
     stops = (*crash, *((zombie,) if isinstance(zombie, Stop) else ()))
     kill_after_s = None if kill_at is None else kill_at.total_seconds()
     mischief = Mischief(stops, kill_after_s, duplicate, zombie is not None)
@@ -110,7 +113,19 @@ def invoke(
     if sqs is not None:
         _end_of_queue(drained, as_json)
     else:
-        _end(outcome, picture, stops, as_json)
+        _end(outcome, picture, as_json)
+    _fail_where_never_reached(stops, picture)
+    if drained.dead if sqs is not None else outcome.failed:
+        sys.exit(1)
+
+
+def _refuse_beside_sqs(given: dict[str, object]) -> None:
+    """A queue has its own events and its own retries; a duplicate there is a message that is in the file twice."""
+    refused = [name for name, value in given.items() if value]
+    if refused:
+        raise click.UsageError(
+            f"--sqs takes messages and delivers them by its own rules: leave out {', '.join(refused)}"
+        )
 
 
 def _run(local: LocalLambda, payload: bytes, mischief: Mischief, is_async: bool) -> Outcome:
@@ -193,7 +208,7 @@ def _messages(lines: IO[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield line, {}
 
 
-def _end(outcome: Outcome, picture: Picture, stops: tuple[Stop, ...], as_json: bool) -> None:
+def _end(outcome: Outcome, picture: Picture, as_json: bool) -> None:
     if as_json:
         print_json_line(
             {"what": "Result", "how": outcome.how, "request_id": outcome.request_id, "payload": _payload(outcome)}
@@ -203,10 +218,13 @@ def _end(outcome: Outcome, picture: Picture, stops: tuple[Stop, ...], as_json: b
     if picture.given_up is not None and not as_json:
         condition, written = picture.given_up
         click.echo(f"given up, {condition}: {', '.join(map(clean, written))}", err=True)
-    if stops and not picture.stopped_at:
-        raise fail(_never_reached(stops, picture))
-    if outcome.failed:
-        sys.exit(1)
+
+
+def _fail_where_never_reached(stops: tuple[Stop, ...], picture: Picture) -> None:
+    """What was to be tried was not: that is no success, whatever else went well."""
+    missed = [stop for stop in stops if not picture.came_by(stop)]
+    if missed:
+        raise fail(_never_reached(missed, picture))
 
 
 def _payload(outcome: Outcome) -> Any:
@@ -216,8 +234,8 @@ def _payload(outcome: Outcome) -> Any:
         return outcome.payload.decode("utf-8", "replace")
 
 
-def _never_reached(stops: tuple[Stop, ...], picture: Picture) -> str:
-    places = ", ".join(f"{stop.place}:{stop.step}" for stop in stops)
+def _never_reached(stops: Sequence[Stop], picture: Picture) -> str:
+    places = ", ".join(map(str, stops))
     seen = sorted({step for attempt in picture.attempts.values() for step in attempt.steps})
     steps = f"Its steps were: {', '.join(map(clean, seen[:20]))}." if seen else "It had no step at all."
     return f"no attempt came by {clean(places)}, so nothing was done there. {steps}"
@@ -229,5 +247,3 @@ def _end_of_queue(drained: Drained, as_json: bool) -> None:
     else:
         told = f"{len(drained.done)} messages done, {len(drained.dead)} dead letters, {drained.invocations} invocations"
         click.echo(told)
-    if drained.dead:
-        sys.exit(1)

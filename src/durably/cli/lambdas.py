@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -49,7 +50,7 @@ def takes_function(command: F) -> F:
                      help="an environment variable of the function"),
         click.option("--memory", "memory_mb", type=click.IntRange(128, 10_240), metavar="MB",
                      help="a ceiling of memory; default: none"),
-        click.option("--timeout", type=DURATION, default="3s", show_default=True, metavar="TIME",
+        click.option("--timeout", type=DURATION, default="3s", show_default=True, metavar="TIME", callback=_timeout,
                      help="the function's timeout, ended by SIGKILL"),
         click.option("--retries", type=click.IntRange(0, 2), default=2, show_default=True,
                      help="attempts after a failed one"),
@@ -66,6 +67,21 @@ def takes_function(command: F) -> F:
     return command
 
 
+def _timeout(context: click.Context, option: click.Parameter, given: timedelta) -> timedelta:
+    if not given:
+        raise click.BadParameter("it ends every invocation before it begins")
+    return given
+
+
+def refuse_short(visibility: timedelta | None, timeout: timedelta) -> None:
+    """A queue's visibility timeout has to be the function's at least. Raises UsageError."""
+    if visibility is not None and visibility < timeout:
+        raise click.UsageError(
+            f"--visibility is shorter than --timeout ({visibility.total_seconds():g} s, {timeout.total_seconds():g} s): "
+            "messages would come again while they are worked on, and Lambda refuses such a mapping."
+        )
+
+
 def _environment(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if not all(name and separator for name, separator, _ in pairs):
@@ -75,16 +91,19 @@ def _environment(context: click.Context, option: click.Parameter, given: tuple[s
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, so that it leaves nothing behind then either."""
+    """SIGTERM, and a terminal that is closed, end the command as Ctrl-C does: it leaves nothing behind then either."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    # A SIGHUP that is ignored is so on purpose: by nohup.
+    ends = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in ends}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def drawn(picture: Picture) -> RenderableType:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .news import News
+from .stops import PLACES, Stop
 
 StepState = Literal["running", "ran", "replayed", "recovered", "failed", "killed", "timed out", "stopped"]
 _CUT_SHORT: dict[str, StepState] = {"killed": "killed", "exited": "killed", "timed out": "timed out"}
@@ -61,8 +62,7 @@ class Picture:
         self.attempts: dict[tuple[str, str, int], AttemptPicture] = {}
         self.given_up: tuple[str, tuple[str, ...]] | None = None
         """The condition, and the records written."""
-        self.stopped_at: list[str] = []
-        """The steps at which something was done on purpose."""
+        self._stopped_at: list[tuple[str, str, int]] = []
 
     def take(self, news: News) -> AttemptPicture:
         """Take the news in. Returns the attempt that it is of."""
@@ -79,6 +79,15 @@ class Picture:
             _take_attempt(attempt, news)
         return attempt
 
+    def came_by(self, stop: Stop) -> bool:
+        """Whether what was to be done there on purpose was done."""
+        return any(
+            what == PLACES[stop.place]
+            and (step == stop.step or step.startswith(f"{stop.step}["))
+            and stop.attempt in (None, attempt)
+            for what, step, attempt in self._stopped_at
+        )
+
     def _take_step(self, attempt: AttemptPicture, news: News) -> None:
         said: Any = news.said
         step = attempt.steps.get(said["step"])
@@ -87,7 +96,7 @@ class Picture:
         step.tries = said.get("tries", step.tries)
         if "stop" in said:
             step.stop = said["stop"]
-            self.stopped_at.append(step.name)
+            self._stopped_at.append((news.what, step.name, news.attempt))
         if news.what == "StepReplayed":
             step.state = "replayed"
         elif news.what == "TryEnded" and said["recover"] and "error" not in said:

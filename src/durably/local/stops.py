@@ -19,6 +19,10 @@ class Stop(NamedTuple):
     """Which of Lambda's attempts; None for every one."""
     how: Literal["crash", "pause"] = "crash"
 
+    def __str__(self) -> str:
+        which = {None: "@every", 1: ""}.get(self.attempt, f"@{self.attempt}")
+        return f"{self.place}:{self.step}{which}"
+
     @property
     def order(self) -> dict[str, Any]:
         """As the process is told."""
