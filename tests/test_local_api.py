@@ -138,6 +138,7 @@ def test_the_client_context(dev) -> None:
     [
         ("nobody", b"{}", "ResourceNotFoundException", 404),
         ("echo", b"{", "InvalidRequestContentException", 400),
+        ("echo", "{}".encode("utf-16"), "InvalidRequestContentException", 400),
         ("echo", b'"' + b"x" * (6 * 1024 * 1024) + b'"', "RequestTooLargeException", 413),
     ],
 )

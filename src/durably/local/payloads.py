@@ -31,7 +31,7 @@ def payload_of(event: Any, *, waits: bool) -> bytes:
         said = f"{len(payload)} byte payload is too large for the {kind} invocation type (limit {most} bytes)"
         raise Refused(413, "RequestTooLargeException", said)
     try:
-        json.loads(payload or b"{}")
+        json.loads(payload.decode() or "{}")  # as UTF-8: of bytes, json takes UTF-16 too, which no runtime reads
     except ValueError as error:
         raise Refused(
             400, "InvalidRequestContentException", f"Could not parse request body into json: {error}"
