@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("httpx")
 pytest.importorskip("boto3")
 
+from durably import NOT_DONE
 from examples.code_reviewer import calls, github, model, reviewer, webhook
 from examples.code_reviewer.fakes import (
     API_KEY,
@@ -205,6 +206,26 @@ def test_the_comment_is_found_among_many(start: Start, store: Path) -> None:
     assert result["comment"] == fakes.github.comments[-1]["id"]
 
 
+def test_what_somebody_wrote_whose_account_is_gone_is_not_ours(start: Start) -> None:
+    fakes = start(12)
+    pull = github.PullRequest(fakes.pull.repo, fakes.pull.number, fakes.pull.head)
+    fakes.github.comments.append({"id": 1, "body": "<!-- m -->", "user": None})
+    assert github.find_comment(pull, "<!-- m -->") is NOT_DONE
+
+
+def test_a_review_is_never_longer_than_github_takes(start: Start, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(path: str, text: str) -> list[model.Finding]:
+        return [model.Finding(f"{path}{line}", path, line, "low", "x" * 1000) for line in range(90_001, 90_011)]
+
+    monkeypatch.setattr(model, "find", find)
+    fakes = start(12)
+    reviewer.handler(event_of(fakes), None)
+    [review] = fakes.github.reviews
+    assert 50_000 < len(review["body"]) <= 65_536
+    assert "Reviewed: 12 files, 120 findings." in review["body"]
+    assert "\n… and 63 more.\n" in review["body"]
+
+
 def test_a_marker_that_somebody_else_quotes_is_not_ours(start: Start) -> None:
     fakes = start(12)
     pull = github.PullRequest(fakes.pull.repo, fakes.pull.number, fakes.pull.head)
@@ -352,6 +373,21 @@ def test_a_wrong_signature_is_refused_and_nothing_is_claimed(start: Start, store
     assert webhook.handler(request, None)["statusCode"] == 401
     assert not fakes.app.requests
     assert not store.exists()
+
+
+def test_an_empty_secret_is_none(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = start(12)
+    calls.secret.cache_clear()
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "")
+    request = delivery(fakes.pull)
+    body = base64.b64decode(request["body"])
+    request["headers"]["x-hub-signature-256"] = "sha256=" + hmac.new(b"", body, hashlib.sha256).hexdigest()
+    try:
+        with pytest.raises(KeyError, match="GITHUB_WEBHOOK_SECRET_ARN"):
+            webhook.handler(request, None)
+    finally:
+        calls.secret.cache_clear()
+    assert not fakes.bus.events
 
 
 def test_a_body_changed_on_its_way_is_refused(start: Start) -> None:

@@ -94,9 +94,12 @@ class OnePerProcess(Generic[T]):
 
 @cache
 def secret(name: str) -> str:
-    """From the environment, else from Secrets Manager by `<name>_ARN`. Neither an argument nor a result of any step."""
-    if name in os.environ:
-        return os.environ[name]
+    """From the environment, else from Secrets Manager by `<name>_ARN`. Neither an argument nor a result of any step.
+
+    Raises KeyError for an empty one, with which anybody could sign.
+    """
+    if value := os.environ.get(name):
+        return value
     import boto3
 
     arn = os.environ[f"{name}_ARN"]

@@ -113,8 +113,13 @@ def _call(method: str, url: str, json: dict[str, Any]) -> Any:
 def _find(url: str, marker: str) -> object:
     # Only what we wrote ourselves counts: anyone who can read a marker can quote it.
     login = os.environ.get("GITHUB_LOGIN", "code-reviewer[bot]")
-    ours = (one["id"] for one in _everything(url) if one["user"]["login"] == login and marker in (one["body"] or ""))
+    ours = (one["id"] for one in _everything(url) if _author(one) == login and marker in (one["body"] or ""))
     return next(ours, NOT_DONE)
+
+
+def _author(one: dict[str, Any]) -> str:
+    # GitHub has no user for what somebody wrote whose account is gone.
+    return str((one["user"] or {}).get("login", ""))
 
 
 def _everything(url: str) -> Iterator[dict[str, Any]]:

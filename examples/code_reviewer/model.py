@@ -57,7 +57,8 @@ def _ask_bedrock(prompt: str) -> str:
     from botocore.exceptions import ClientError, HTTPClientError
     from botocore.exceptions import ConnectionError as CannotConnect
 
-    model = os.environ.get("MODEL_ID", "anthropic.claude-sonnet-4-5-20250929-v1:0")
+    # An inference profile: without `global.` (or `us.`, `eu.`, …) before it, Bedrock refuses this model on demand.
+    model = os.environ.get("MODEL_ID", "global.anthropic.claude-sonnet-4-5-20250929-v1:0")
     message = {"role": "user", "content": [{"text": prompt}]}
     try:
         answer = _bedrock().converse(modelId=model, messages=[message], inferenceConfig={"maxTokens": MAX_TOKENS})

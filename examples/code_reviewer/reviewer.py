@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 from durably import current_execution, durable, fan_out, step
@@ -20,6 +20,8 @@ from .model import Finding
 
 LEASE = timedelta(seconds=float(os.environ.get("REVIEWER_LEASE_SECONDS", "30")))
 WORKERS = 16
+TEXT_MAX = 60_000
+"""GitHub takes 65,536 characters of text, and refuses a review with more for good (422)."""
 
 
 @durable(lease=LEASE)
@@ -90,7 +92,15 @@ def review_of(files: list[ChangedFile], found: list[Finding]) -> tuple[list[dict
     inside = [one for one in found if by_path[one.path].takes_thread(one.line)]
     outside = [f"- `{one.path}:{one.line}` {words(one)}" for one in found if one not in inside]
     threads = [{"path": one.path, "line": one.line, "side": "RIGHT", "body": words(one)} for one in inside]
-    return threads, "\n".join([f"Reviewed: {summary(files, found)}", *outside])
+    return threads, text_of([f"Reviewed: {summary(files, found)}", *outside])
+
+
+def text_of(lines: list[str]) -> str:
+    """The lines that GitHub takes; all findings are in the application's own table."""
+    ends = accumulate(len(line) + 1 for line in lines)
+    taken = [line for line, end in zip(lines, ends, strict=True) if end <= TEXT_MAX]
+    left = len(lines) - len(taken)
+    return "\n".join([*taken, f"… and {left} more."] if left else taken)
 
 
 def words(finding: Finding) -> str:

@@ -12,6 +12,7 @@ from .pull_request import PullRequest
 from .server import App, Request, Response, wait
 
 LOGIN = "code-reviewer[bot]"
+TEXT_MAX = 65_536
 SECONDARY_LIMIT = {
     "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
     "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits",
@@ -59,6 +60,8 @@ class GitHub:
 
     def _create_comment(self, request: Request) -> Response:
         body = json.loads(request.body).get("body")
+        if len(body or "") > TEXT_MAX:
+            return _invalid({"resource": "IssueComment", "code": "too_long", "field": "body"})
         if not body:
             return _invalid({"resource": "IssueComment", "code": "missing_field", "field": "body"})
         with self._lock:
@@ -100,6 +103,8 @@ class GitHub:
         asked = json.loads(request.body)
         if asked.get("event") != "COMMENT" or not asked.get("body"):
             return _invalid("the fake knows reviews with a body and the event COMMENT")
+        if len(asked["body"]) > TEXT_MAX:
+            return _invalid({"resource": "PullRequestReview", "code": "too_long", "field": "body"})
         if asked.get("commit_id") != self.pull.head:
             return _invalid("No commit found for SHA")
         for comment in asked.get("comments", []):
