@@ -15,6 +15,8 @@ from durably import DynamoDBStore
 from durably.local import LocalLambda, Mischief, stop_at
 from durably.local.records import dead_letter
 
+from .test_local import start_bare, timed
+
 TESTS = Path(__file__).parent
 
 
@@ -296,9 +298,9 @@ def test_a_fatal_error_is_remembered_over_lambdas_retries(desk) -> None:
 
 def test_a_crash_and_a_retry_take_a_quarter_of_a_second(desk) -> None:
     it = desk("local_durable.handler")
-    took = []
+    took, bare = [], []
     for _ in range(5):
-        began = time.monotonic()
-        it.send(stops=[stop_at("after:second")]).wait(20)
-        took.append(time.monotonic() - began)
-    assert sorted(took)[2] < 0.4
+        bare.append(timed(start_bare))
+        took.append(timed(lambda: it.send(stops=[stop_at("after:second")]).wait(20)))
+    # Two processes and a journal: where a bare runtime is slow to start, because others want the machine, so may this be.
+    assert sorted(took)[2] < max(0.4, 8 * sorted(bare)[2])
