@@ -235,6 +235,14 @@ def test_a_caller_that_goes_away_is_no_error_and_half_an_event_no_event(tmp_path
     assert (tmp_path / "stderr").read_text() == ""
 
 
+@pytest.mark.parametrize("other", [("b.app.handler",), ("--sqs", "app=b.app.handler")])
+def test_two_of_one_name_are_refused(tmp_path, other) -> None:
+    command = [sys.executable, "-m", "durably.cli", "dev", "a.app.handler", *other, "--port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert "more than one is named app: write NAME=MODULE.FUNCTION" in done.stderr
+
+
 def test_a_visibility_below_the_timeout_is_said(tmp_path) -> None:
     command = [sys.executable, "-m", "durably.cli", "dev", "--sqs", "jobs=local_app.batch", "--visibility", "1s"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)

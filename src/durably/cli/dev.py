@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
@@ -52,6 +53,9 @@ def dev(
     fed = dict(_named(given) for given in queues)
     if not named and not fed:
         raise fail("name a handler: durably dev app.handler, or durably dev --sqs jobs=app.handler")
+    twice = [name for name, count in Counter(_named(given)[0] for given in (*handlers, *queues)).items() if count > 1]
+    if twice:
+        raise click.UsageError(f"more than one is named {clean(', '.join(twice))}: write NAME=MODULE.FUNCTION")
     refuse_short(visibility, function["timeout"])
     shown = _Shown(as_json)
     with ended_by_sigterm(), ExitStack() as open_ones:
