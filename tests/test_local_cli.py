@@ -184,6 +184,13 @@ def test_a_queues_messages(run, tmp_path) -> None:
     assert len(list((tmp_path / ".durably" / "dead-letters" / "batch").iterdir())) == 1
 
 
+def test_a_message_attribute_that_is_none_is_said(run, tmp_path) -> None:
+    (tmp_path / "messages.jsonl").write_text('{"body": "{}", "messageAttributes": {"kind": "greeting"}}\n')
+    done = run("local_app.batch", "--sqs", "messages.jsonl")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: messageAttributes are written as SQS takes them")
+
+
 def test_the_live_picture_on_a_terminal(tmp_path) -> None:
     import pty
 

@@ -203,9 +203,17 @@ def _messages(lines: IO[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         except ValueError:
             given = None
         if isinstance(given, dict) and isinstance(given.get("body"), str):
-            yield given["body"], given.get("messageAttributes", {})
+            yield given["body"], _attributes(given.get("messageAttributes") or {})
         else:
             yield line, {}
+
+
+def _attributes(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict) or not all(isinstance(one, dict) for one in given.values()):
+        raise fail(
+            'messageAttributes are written as SQS takes them: {"kind": {"DataType": "String", "StringValue": "…"}}'
+        )
+    return given
 
 
 def _end(outcome: Outcome, picture: Picture, as_json: bool) -> None:
