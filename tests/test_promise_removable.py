@@ -188,6 +188,22 @@ def test_what_is_running_can_be_asked(attempt: Attempt, clock: FakeClock, store:
     assert seen[2][:2] == (store.execution, 2)
 
 
+def test_an_attempt_is_replaying_until_it_has_asked_for_all_that_is_remembered(attempt: Attempt) -> None:
+    seen: list[bool] = []
+
+    def body(then: Callable[[], Any]) -> None:
+        for name in ("a", "b"):
+            seen.append(current_execution().replaying)  # type: ignore[union-attr]
+            step(name, lambda: 1)
+        seen.append(current_execution().replaying)  # type: ignore[union-attr]
+        then()
+
+    with pytest.raises(Boom):
+        attempt(lambda: body(raising_boom))
+    attempt(lambda: body(lambda: step("c", lambda: 1)))
+    assert seen == [False, False, False, True, True, False]
+
+
 def as_seconds(duration: Any) -> float:
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
