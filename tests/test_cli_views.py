@@ -180,6 +180,46 @@ def test_many_executions_in_pages(place: Place) -> None:
     assert "more below: --before f/220" in seen(place, "ls", "--limit", "10")
 
 
+LONG = "reviewer/github-delivery/0f7c1c9e-9d3b-4c53-8d5e-6f0a8e4b7d21-attempt-of-the-second-worker"
+
+
+@pytest.mark.parametrize(
+    ("columns", "columns_shown"),
+    [
+        (40, ["state", "id"]),
+        (60, ["state", "began", "id"]),
+        (80, ["state", "attempt", "began", "took", "id"]),
+        (160, ["state", "attempt", "began", "took", "function", "id"]),
+    ],
+)
+def test_a_long_id_takes_no_room_from_states_and_times(place: Place, columns: int, columns_shown: list[str]) -> None:
+    place.store.claim(Claim(LONG, "o", "g", 30.0, "reviewer", "f"), until=FOREVER)
+    place.store.end(LONG, "o", Ending("completed", "completed", "1"), until=FOREVER)
+    lines = seen(place, "ls", columns=columns).splitlines()
+    assert lines[0].split() == columns_shown
+    assert max(len(line) for line in lines) <= columns
+    assert lines[1].startswith("completed ")
+    assert "reviewer/gith" in lines[1]
+    if "began" in columns_shown:
+        assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", lines[1])
+
+
+def test_ls_in_a_pipe_has_whole_ids(place: Place) -> None:
+    for id in (LONG, LONG + "/2"):
+        place.store.claim(Claim(id, "o", "g", 30.0, "reviewer", "f"), until=FOREVER)
+    lines = run(place, "ls", "--limit", "1").stdout.splitlines()
+    assert lines[1].split()[-1] == f"{LONG}/2"
+    assert lines[2] == f"1 execution, more below: --before {LONG}/2"
+
+
+def test_an_output_of_another_encoding_shows_what_it_can(place: Place) -> None:
+    place.environment["PYTHONIOENCODING"] = "ascii"
+    make_waiting(place.store)
+    for words in (["ls"], ["show", "waits"], ["cost", "waits"], ["tail", "--once", "--since", "1d"]):
+        done = run(place, *words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
 @pytest.mark.parametrize("columns", [60, 80, 160])
 def test_show_fits_the_terminal(place: Place, columns: int) -> None:
     make_waiting(place.store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -13,4 +14,8 @@ def main() -> None:
         if missing.name not in ("click", "rich"):
             raise
         sys.exit(f"durably: {missing.name} is missing. Install the command line with: pip install 'durably[cli]'")
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe or a terminal of another encoding lacks the bars, and some of what users stored: a "?" there, no traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     durably(prog_name="durably")

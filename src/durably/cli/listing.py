@@ -24,6 +24,10 @@ from .shared import DURATION, MOMENT, find_id, moment_of, takes_json, takes_stor
 
 STATES = get_args(ExecutionState)
 WATCHED_EVERY_S = 1.0
+PIPE_WIDTH = 4000
+"""Twice the longest id."""
+COLUMNS = {"state": 0, "attempt": 70, "began": 50, "took": 70, "function": 140, "id": 0}
+"""From what width of the terminal on each is shown: an id gets a third of it at least."""
 
 
 @click.command()
@@ -66,8 +70,10 @@ def ls(
         print_json(page_data(page()))
     else:
         found = page()
-        out.print(_table(found, store.clock.now(), out.width))
-        out.print(_footer(found))
+        # A pipe has no width of its own, and whoever reads it wants whole ids.
+        wide = out if out.is_terminal else console(width=PIPE_WIDTH)
+        wide.print(_table(found, store.clock.now(), out.width))
+        out.print(_footer(found), soft_wrap=True)
 
 
 def _watch(store: Store, page: Callable[[], Page], out: Console) -> None:
@@ -97,16 +103,27 @@ def _cursor(store: Store, before: str | None) -> tuple[float, str] | None:
 
 def _table(page: Page, now: float, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=False)
-    for name in ("state", "attempt", "began", "took"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("attempt", "took") else "left")
-    if width >= 140:
-        table.add_column("function", no_wrap=True, overflow="ellipsis")
-    table.add_column("id", no_wrap=True, overflow="ellipsis")
+    names = [name for name, from_width in COLUMNS.items() if width >= from_width]
+    for name in names:
+        # rich takes what is missing from columns that may wrap: ids are cut (`plain`), states and times never.
+        is_long = name in ("function", "id")
+        table.add_column(name, no_wrap=not is_long, justify="right" if name in ("attempt", "took") else "left")
     for row in page.rows:
-        head = row.head
-        cells: list[str | Text] = [state_text(row.state), str(head.attempt), when(head.began), _took(row, now)]
-        table.add_row(*cells, *([plain(head.function)] if width >= 140 else []), plain(head.id))
+        cells = _cells(row, now)
+        table.add_row(*(cells[name] for name in names))
     return table
+
+
+def _cells(row: ExecutionRow, now: float) -> dict[str, Text | str]:
+    head = row.head
+    return {
+        "state": state_text(row.state),
+        "attempt": str(head.attempt),
+        "began": when(head.began),
+        "took": _took(row, now),
+        "function": plain(head.function),
+        "id": plain(head.id),
+    }
 
 
 def _took(row: ExecutionRow, now: float) -> str:

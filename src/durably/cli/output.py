@@ -35,9 +35,9 @@ _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 _LINE_ENDS = frozenset("\n\u0085\u2028\u2029")
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Where people's output goes. Highlighting, markup and emoji codes are off: they would read the users' texts."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def clean(text: str, longest: int | None = None) -> str:
