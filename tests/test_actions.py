@@ -17,6 +17,7 @@ from durably.history import actions, actions_lease
 from durably.history.actions_fork import kept_entries
 from durably.history.actions_identity import renamed
 from durably.history.actions_settle import settling
+from durably.history.reading import read_execution
 from durably.identity import identify
 
 from .clocks import FakeClock
@@ -555,3 +556,62 @@ def test_an_action_that_was_interrupted_leaves_a_fatal_execution_closed() -> Non
     with pytest.raises(Fatal, match="out of stock"):
         handler({}, None)
     assert len(ran) == 1
+
+
+# ---- the first line after an action
+
+
+def first_line(world: World) -> str:
+    return read_execution(world.store.inner, world.id).headline
+
+
+def test_after_an_action_the_first_line_still_says_where_it_stopped_and_why(world: World) -> None:
+    world.fail()
+    told = "at step `charge`, attempt 1, 2 of 3 known steps done, ValueError: card refused"
+    actions.redrive(world.store.inner, world.id, lambda function, payload: None)  # its event is lost on the way
+    assert first_line(world).startswith(f"stopped {told}, redriven by hand; next: the trigger's retry, or ")
+    actions.cancel(world.store.inner, world.id)
+    assert first_line(world).startswith(f"cancelled {told}, cancelled by hand; next: nothing by itself, ")
+    shown = read_execution(world.store.inner, world.id)
+    assert (shown.stopped_at, str(shown.error)) == ("charge", "ValueError: card refused")
+
+
+def test_an_operator_who_died_hides_no_failure(world: World, clock: FakeClock) -> None:
+    world.broken = Fatal("never")
+    world.fail()
+    world.store.when("end").before(world.store.die)
+    with pytest.raises(Killed):
+        actions.redrive(world.store, world.id, world.invoke)
+    assert first_line(world).startswith(
+        "failed at step `charge`, attempt 1, 2 of 3 known steps done, Fatal: never, an operator's action left no end; "
+    )
+
+
+def test_an_execution_that_an_operator_holds_is_not_said_to_run_a_step(world: World, clock: FakeClock) -> None:
+    world.fail()
+    world.store.when("end").before(world.store.die)
+    with pytest.raises(Killed):
+        actions.cancel(world.store, world.id)
+    held = "held by an operator's action, stopped at step `charge`, attempt 1, 2 of 3 known steps done"
+    assert first_line(world) == held
+    clock.advance(60)
+    assert first_line(world).startswith("stopped at step `charge`, attempt 1, ")
+
+
+def test_a_step_that_failed_before_is_not_where_a_killed_attempt_came_to(world: World, clock: FakeClock) -> None:
+    world.fail()
+    world.store.when("append").before(world.store.die)
+    world.broken = None
+    with pytest.raises(Killed):
+        world.handler(world.event, None)
+    world.store.revive()
+    clock.advance(60)
+    assert first_line(world).startswith("killed after step `price`, attempt 2, 2 of 3 known steps done, ")
+
+
+def test_a_fork_waits_for_a_redrive_alone(world: World) -> None:
+    world.fail()
+    made = actions.fork(world.store.inner, world.id, "charge")
+    told = read_execution(world.store.inner, made.head.id).headline
+    assert told.startswith("stopped after step `price`, attempt 1, 2 of 2 known steps done, forked before 'charge'; ")
+    assert told.endswith(f"next: `durably redrive {made.head.id}` runs it")

@@ -19,8 +19,9 @@ from .actions_given import (
     refuse_other_codec,
 )
 from .actions_identity import event_id_of, event_of, renamed
-from .actions_lease import OPERATOR, read_head, read_journal, refuse_if_held, until_of
+from .actions_lease import read_head, read_journal, refuse_if_held, until_of
 from .actions_settle import listed
+from .states import OPERATOR
 
 SEGMENT_CHARS = 200_000
 """Of one append, as attempts write them."""

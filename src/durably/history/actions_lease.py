@@ -16,10 +16,7 @@ from ..execution import random_id
 from ..journal import refuse_gaps
 from ..stores.protocol import SEGMENT_GRACE_S, Store
 from .reading import PATIENCE_S, NoSuchExecution
-from .states import is_live
-
-OPERATOR = "operator"
-"""The request id of an attempt that was an action."""
+from .states import OPERATOR, is_live
 
 LEASE_S = 30.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..entries import Head
-from .actions_lease import OPERATOR
+from .states import OPERATOR
 
 REMAINING_MS = 900_000
 """Lambda's longest timeout, and it does not run down: whoever stands in a debugger has time."""

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..entries import Head
+from ..entries import AttemptRecord, Head
 from .model import ExecutionState
 
 STUCK = timedelta(hours=6)
 """An execution that waits, or whose attempt died, for longer than this has failed: Lambda's own retries are over by then."""
+
+
+OPERATOR = "operator"
+"""The request id of an attempt that was an operator's action, and ran no step."""
+
+
+def action_of(head: Head) -> AttemptRecord | None:
+    """The operator's action that came last, if nothing has run since."""
+    last = head.attempts[-1] if head.attempts else None
+    return last if last is not None and last.request_id == OPERATOR else None
+
+
+def last_run(head: Head) -> int:
+    """The number of the last attempt that ran the handler; of a fork that never ran, that of the fork itself."""
+    ran = (record.number for record in reversed(head.attempts) if record.request_id != OPERATOR)
+    return next(ran, head.attempt)
 
 
 def is_live(head: Head, now: float) -> bool:

@@ -10,7 +10,7 @@ from ..redaction import redacted
 from .attempts import attempts_of
 from .headline import headline, stopped_at
 from .model import ErrorView, ExecutionView, StepView
-from .states import STUCK, is_live, state_of
+from .states import STUCK, action_of, is_live, state_of
 from .steps import error_of, steps_of
 
 
@@ -53,6 +53,6 @@ def _error(head: Head, at: StepView | None, redact: tuple[str, ...]) -> ErrorVie
         return None
     if at is not None and at.error is not None:
         return at.error
-    how = head.attempts[-1].how if head.attempts else ""
+    how = head.attempts[-1].how if head.attempts and action_of(head) is None else ""
     name, colon, message = how.partition(": ")
     return ErrorView(name, message) if colon or (how and " " not in how and how != "failed") else None
