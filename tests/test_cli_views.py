@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import sqlite3
 import signal
 import struct
 import subprocess
@@ -342,6 +343,26 @@ def test_an_error_is_one_line_and_exit_code_1(place: Place) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "no execution 'nope'" in done.stderr
+
+
+def test_what_a_newer_durably_wrote_is_said_and_hides_no_other_execution(tmp_path: Path) -> None:
+    path = tmp_path / "durably.db"
+    place = Place(SQLiteStore(path), f"sqlite:///{path}", {})
+    make_all_kinds(place.store)
+    newer = "json_set(head, '$.format', 99) WHERE id = 'execution/waits'"
+    suspended = 'entries || char(10) || \'{"suspended":"x","attempt":1}\' WHERE execution = \'execution/waits\''
+    with sqlite3.connect(path) as database:
+        database.execute(f"UPDATE executions SET head = {newer}")
+        database.execute(f"UPDATE journal SET entries = {suspended}")
+    database.close()
+    for words in (["show"], ["cost"], ["export"], ["tail", "--once"], ["fork", "--from", "charge"], ["cancel"]):
+        done = run(place, words[0], "execution/waits", *words[1:])
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), words
+        assert "written by a newer durably (journal format 99" in done.stderr, words
+    told = run(place, "tail", "--once", "--since", "1d")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "execution/done" in told.stdout
+    assert len(data(place, "ls")["executions"]) == 3
 
 
 def test_a_part_of_an_id_is_enough_when_it_is_one_execution_s(place: Place) -> None:

@@ -19,6 +19,10 @@ HOW_MAX = 80
 """Bytes of an attempt's ending kept in the head; the journal's error entry has it whole."""
 
 
+class WrittenByNewer(StoreError):
+    """This one execution can't be read here; others of its store can."""
+
+
 def standing(head: Head | None, claim: Claim, now: float) -> Standing:
     """What the claim would get. Raises when the head is another function's, of another body, or of a newer format."""
     is_operators = claim.reopen or claim.seize
@@ -44,13 +48,18 @@ def is_expired(head: Head, now: float) -> bool:
     return head.lease_until <= now
 
 
-def refuse_foreign(head: Head, claim: Claim) -> None:
-    """Raise when this head can't be this claim's."""
+def refuse_newer(head: Head) -> None:
+    """Raise WrittenByNewer when this library can't read the head's journal."""
     if head.format > FORMAT:
-        raise StoreError(
+        raise WrittenByNewer(
             f"execution {head.id!r} was written by a newer durably (journal format {head.format}; this one reads up to "
             f"{FORMAT}). Nothing was run. Upgrade durably here, or roll the newer deployment forward again."
         )
+
+
+def refuse_foreign(head: Head, claim: Claim) -> None:
+    """Raise when this head can't be this claim's."""
+    refuse_newer(head)
     if claim.qualname and head.qualname and claim.qualname != head.qualname:
         raise DurablyError(
             f"execution {head.id!r} belongs to the function {head.qualname!r}, and {claim.qualname!r} asked for it. Nothing "

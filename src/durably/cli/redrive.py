@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..claims import WrittenByNewer
 from ..entries import Head
 from ..errors import DurablyError, StoreError
 from ..history import actions
@@ -91,9 +92,9 @@ def _each(store: Store, heads: list[Head], invoke: actions.Invoke, function: str
 def _one(store: Store, head: Head, invoke: actions.Invoke, function: str | None) -> Redriven:
     try:
         return Redriven(actions.redrive(store, head.id, invoke, function=function))
-    except StoreError:
-        raise
     except DurablyError as error:
+        if isinstance(error, StoreError) and not isinstance(error, WrittenByNewer):
+            raise
         return Redriven(head, str(error))
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import click
 from rich.text import Text
 
+from ..claims import WrittenByNewer
 from ..entries import Head
 from ..history.as_json import event_data
 from ..history.events import Event, events_of
@@ -102,6 +103,10 @@ class _Watch:
             head, segments = read_journal(self._store, id)
         except NoSuchExecution:
             return []
+        except WrittenByNewer:
+            if self._id is not None:
+                raise
+            return []  # the others can be told of
         now = self._store.clock.now()
         told = self._told.setdefault(id, set())
         events = events_of(head, segments, now, patterns_of(self._store))

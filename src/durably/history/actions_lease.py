@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from ..claims import refuse_newer
 from ..clock import Clock
 from ..entries import Claim, Ending, Entry, Head, Segment
 from ..errors import DurablyError, ExecutionInProgress
@@ -50,10 +51,11 @@ def until_of(store: Readable) -> float:
 
 
 def read_head(store: Readable, execution: str) -> Head:
-    """The head as of now. Raises NoSuchExecution."""
+    """The head as of now. Raises NoSuchExecution, and StoreError for one that a newer durably wrote."""
     head = store.read(execution, until=until_of(store))
     if head is None:
         raise NoSuchExecution(execution)
+    refuse_newer(head)
     return head
 
 

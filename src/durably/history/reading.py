@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from ..claims import refuse_newer
 from ..entries import Head, Segment
 from ..errors import DurablyError
 from ..redaction import patterns_of
@@ -49,6 +50,7 @@ def read_journal(store: Store, execution: str) -> tuple[Head, list[Segment]]:
         head = store.read(execution, until=until)
         if head is None:
             raise NoSuchExecution(execution)
+        refuse_newer(head)
         segments = store.load(execution, head.generation, until=until)
         # An attempt that began between the two reads has entries that this head knows nothing of.
         if all(entry.attempt <= head.attempt for segment in segments[-1:] for entry in segment.entries):
