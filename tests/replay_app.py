@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from durably import durable, step
+from durably import Fatal, durable, step
 
 
 def fetch(number: str) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def charge(order: dict[str, Any], total: int) -> str:
         effects.write(f"charge {total}\n")
     limit = int(os.environ.get("LIMIT", "100"))
     if total > limit:
-        raise ValueError(f"the bank refuses {total} for {order['number']}")
+        raise (Fatal if "FATAL" in os.environ else ValueError)(f"the bank refuses {total} for {order['number']}")
     return f"paid {total}"
 
 

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import threading
@@ -217,6 +218,36 @@ def test_all_that_failed_are_redriven_and_a_refusal_stops_nothing(desk: Desk, lo
     assert run.stdout.count("redriven  orders/evt-") == 3
     assert desk.charged() == 6
     assert desk.json(*stuck)["executions"] == []
+
+
+def test_a_dry_run_tells_what_would_be_refused(desk: Desk) -> None:
+    desk.deliver({**EVENT, "id": "evt-0"}, LIMIT="1000")
+    desk.deliver()
+    done, failed = (desk.run("redrive", f"evt-{number}", "--dry-run") for number in (0, 1))
+    assert (done.returncode, failed.returncode) == (1, 0)
+    assert done.stdout.startswith("refused   orders/evt-0: execution 'orders/evt-0' is completed")
+    assert failed.stdout == "would be redriven  orders/evt-1\n"
+
+
+def test_events_that_can_not_be_sent_leave_the_rest_to_be_found_again(desk: Desk, local_lambda: str) -> None:
+    for number in range(3):
+        desk.deliver({**EVENT, "id": f"evt-{number}"}, FATAL="1")
+    failed = ["redrive", "--failed", "--since", "1d"]
+    assert len(desk.json(*failed, "--dry-run")["executions"]) == 3
+    wrong = desk.json(*failed, "--endpoint-url", local_lambda, "--function", "nowhere", code=1)["executions"]
+    assert ["is open and waits" in one["error"] for one in wrong] == [True, False, False]
+    assert all("there is no function 'nowhere'" in one["error"] for one in wrong)
+    again = desk.json(*failed, "--endpoint-url", local_lambda)["executions"]
+    assert [one["id"] for one in again] == ["orders/evt-1", "orders/evt-0"]
+
+
+def test_a_command_to_copy_is_one_word_an_id_whatever_a_sender_put_into_it(desk: Desk) -> None:
+    desk.deliver({**EVENT, "id": "x';touch owned;'"})
+    run = desk.run("fork", desk.json("ls")["executions"][0]["id"], "--from", "charge")
+    (command,) = re.findall(r"^next +(.+)$", run.stdout, re.MULTILINE)
+    assert shlex.split(command)[:2] == ["durably", "redrive"]
+    assert len(shlex.split(command)) == 3
+    assert desk.json("show", shlex.split(command)[2])["status"] == "waiting"
 
 
 # ---- fork, resolve, cancel

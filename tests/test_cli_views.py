@@ -8,8 +8,8 @@ import os
 import pty
 import re
 import select
-import sqlite3
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys

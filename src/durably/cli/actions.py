@@ -13,7 +13,7 @@ from ..history import actions
 from ..history.actions_given import given_event, has_become_plain, json_of
 from ..history.actions_lease import read_journal
 from ..stores.protocol import Store
-from .output import clean, console, print_json
+from .output import clean, console, print_json, quoted
 from .shared import find_id, takes_json, takes_store
 
 
@@ -61,7 +61,7 @@ def fork(
         out.print(f"edited  {_names(made.edited)}", soft_wrap=True)
     for name in made.plain:
         out.print(_became_plain(name), style="yellow", soft_wrap=True)
-    out.print(f"next    durably redrive '{clean(made.head.id)}'", style="dim", soft_wrap=True)
+    out.print(f"next    durably redrive {quoted(made.head.id)}", style="dim", soft_wrap=True)
 
 
 @click.command()
@@ -86,7 +86,7 @@ def resolve(store: Store, id: str, step: str, result: str | None, run_again: boo
     console().print(f"step {clean(step)!r} {what}; the execution waits", soft_wrap=True)
     if is_plain:
         console().print(_became_plain(step), style="yellow", soft_wrap=True)
-    console().print(f"next    durably redrive '{clean(head.id)}'", style="dim", soft_wrap=True)
+    console().print(f"next    durably redrive {quoted(head.id)}", style="dim", soft_wrap=True)
 
 
 @click.command()

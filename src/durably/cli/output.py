@@ -54,6 +54,11 @@ def clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.splitlines())
 
 
+def quoted(text: str) -> str:
+    """The text as one word of a shell's line, for people to copy: an id may come from a stranger's header."""
+    return "'" + clean(text).replace("'", "'\\''") + "'"
+
+
 def plain(text: str, style: str = "", longest: int | None = None) -> Text:
     """A user's text for rich: cleaned, and never read as markup."""
     return Text(clean(text, longest), style=style, overflow="ellipsis", no_wrap=True)

@@ -62,7 +62,7 @@ def redrive(
         heads = list(actions.failed_executions(store, since, function=of, stuck=stuck))
     found = [head for head in heads if head is not None]
     if dry_run:
-        done = [Redriven(head) for head in found]
+        done = [_foreseen(store, head, function) for head in found]
     else:
         invoke = actions.lambda_invoker(endpoint_url=endpoint_url)
         if id is not None:
@@ -79,23 +79,45 @@ def redrive(
 def _each(store: Store, heads: list[Head], invoke: actions.Invoke, function: str | None) -> list[Redriven]:
     """One after the other: an outage made many, and the function need not take them all in one second."""
     done: list[Redriven] = []
+    unreachable: dict[str, str] = {}
     columns = (TextColumn("redriving"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[refused]}"))
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=len(heads), refused="")
         for head in heads:
-            done.append(_one(store, head, invoke, function))
+            done.append(_one(store, head, invoke, function, unreachable))
             refused = sum(one.error is not None for one in done)
             bar.update(task, advance=1, refused=f"{refused} refused" if refused else "")
     return done
 
 
-def _one(store: Store, head: Head, invoke: actions.Invoke, function: str | None) -> Redriven:
+def _one(
+    store: Store, head: Head, invoke: actions.Invoke, function: str | None, unreachable: dict[str, str]
+) -> Redriven:
+    """`unreachable` has why an event could not be sent to a function: what goes there too stays failed, to be found again."""
+    target = function or head.function
+    if target in unreachable:
+        return Redriven(head, f"left as it is, for an event to {target!r} was not sent before: {unreachable[target]}")
     try:
         return Redriven(actions.redrive(store, head.id, invoke, function=function))
-    except DurablyError as error:
-        if isinstance(error, StoreError) and not isinstance(error, WrittenByNewer):
-            raise
+    except actions.NotSent as error:
+        unreachable[error.target] = error.why
         return Redriven(head, str(error))
+    except DurablyError as error:
+        return _refused(head, error)
+
+
+def _foreseen(store: Store, head: Head, function: str | None) -> Redriven:
+    try:
+        return Redriven(actions.delivery_of(store, head.id, function=function).head)
+    except DurablyError as error:
+        return _refused(head, error)
+
+
+def _refused(head: Head, error: DurablyError) -> Redriven:
+    """The error as what came of one execution; raised again where the store is at fault, and so all of them are concerned."""
+    if isinstance(error, StoreError) and not isinstance(error, WrittenByNewer):
+        raise error
+    return Redriven(head, str(error))
 
 
 def _data(done: list[Redriven], dry_run: bool) -> dict[str, Any]:

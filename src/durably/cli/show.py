@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import timedelta
 
 import click
@@ -73,7 +74,7 @@ def _step_of(view: ExecutionView, name: str) -> StepView:
         if step.name == name:
             return step
     raise DurablyError(
-        f"execution {view.head.id!r} has no step {name!r}. `durably show {view.head.id} --all` lists them."
+        f"execution {view.head.id!r} has no step {name!r}. `durably show {shlex.quote(view.head.id)} --all` lists them."
     )
 
 

@@ -6,8 +6,20 @@
 from __future__ import annotations
 
 from .actions_fork import Fork, fork
-from .actions_redrive import Invoke, failed_executions, lambda_invoker, redrive
+from .actions_redrive import Invoke, NotSent, delivery_of, failed_executions, lambda_invoker, redrive
 from .actions_settle import cancel, resolve
 from .states import OPERATOR
 
-__all__ = ["OPERATOR", "Fork", "Invoke", "cancel", "failed_executions", "fork", "lambda_invoker", "redrive", "resolve"]
+__all__ = [
+    "OPERATOR",
+    "Fork",
+    "Invoke",
+    "NotSent",
+    "cancel",
+    "delivery_of",
+    "failed_executions",
+    "fork",
+    "lambda_invoker",
+    "redrive",
+    "resolve",
+]

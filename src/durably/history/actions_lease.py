@@ -5,6 +5,7 @@ An action is an attempt that runs no step. Its record in the head says what was 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -103,7 +104,7 @@ def act(taken: Taken, ending: Ending, decide: Decide = lambda segments: ()) -> H
     if not _leave(taken, ending):
         raise DurablyError(
             f"execution {head.id!r} was taken by another operator before this action was over. Look at it again: durably show "
-            f"{head.id}"
+            f"{shlex.quote(head.id)}"
         )
     return read_head(store, head.id)
 

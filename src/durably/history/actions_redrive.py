@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..entries import Ending, Head
 from ..errors import DurablyError
@@ -24,32 +25,67 @@ ASYNC_BYTES_MAX = 1_000_000
 """Of the payload of an asynchronous invocation (Lambda quotas: 1 MB)."""
 
 
+class NotSent(DurablyError):
+    """The execution was opened, and its event did not reach the function `target`, for the reason `why`."""
+
+    def __init__(self, told: str, target: str, why: str) -> None:
+        super().__init__(told, target, why)
+        self.told = told
+        self.target = target
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.told
+
+
+class Delivery(NamedTuple):
+    """An execution that can be redriven, the function its event goes to, and the event as JSON."""
+
+    head: Head
+    target: str
+    payload: str
+
+
 def redrive(store: Store, execution: str, invoke: Invoke, *, function: str | None = None) -> Head:
     """Run an execution again from its stored event: what is done is replayed, and it goes on where it stopped.
 
     One that failed for good or was cancelled is opened first. `function`: the Lambda function, where it has another name
     than the execution's. Raises DurablyError for one that is completed or runs, and where its event can't lead to it.
     """
-    head = read_head(store, execution)
-    if head.status == "completed":
-        raise DurablyError(
-            f"execution {head.id!r} is completed, so a delivery would only return its result. To run it another way, fork it: "
-            f"durably fork {head.id} --from STEP"
-        )
-    refuse_if_held(store, head, "It needs no redrive.")
-    event = event_of(head)
-    refuse_unless_it_leads_to(head, event)
-    target, payload = function or function_of(head), payload_text(as_delivered(event))
+    head, target, payload = delivery_of(store, execution, function=function)
     was = "reopened and redriven" if head.status in ("failed", "cancelled") else "redriven"
     # The lease is given back before the event is sent: the attempt it begins must not find it taken.
     opened = act(take(store, head), Ending("waiting", f"{was} by hand"))
     try:
         invoke(target, payload)
     except DurablyError as error:
-        raise DurablyError(
-            f"execution {head.id!r} is open and waits, but its event was not sent: {error} Then redrive it again."
+        raise NotSent(
+            f"execution {head.id!r} is open and waits, but its event was not sent: {error} Then redrive it again.",
+            target,
+            str(error),
         ) from error
     return opened
+
+
+def delivery_of(store: Store, execution: str, *, function: str | None = None) -> Delivery:
+    """What a redrive would send, and to whom. Raises DurablyError where it would be refused; changes nothing."""
+    head = read_head(store, execution)
+    if head.status == "completed":
+        raise DurablyError(
+            f"execution {head.id!r} is completed, so a delivery would only return its result. To run it another way, fork it: "
+            f"durably fork {shlex.quote(head.id)} --from STEP"
+        )
+    refuse_if_held(store, head, "It needs no redrive.")
+    event = event_of(head)
+    refuse_unless_it_leads_to(head, event)
+    target, payload = function or function_of(head), payload_text(as_delivered(event))
+    size = len(payload.encode())
+    if size > ASYNC_BYTES_MAX:
+        raise DurablyError(
+            f"the event of execution {head.id!r} has {size:,} bytes, and Lambda takes {ASYNC_BYTES_MAX:,} of an asynchronous "
+            "invocation. Nothing was changed. Send it again from where it came from."
+        )
+    return Delivery(head, target, payload)
 
 
 def as_delivered(event: Any) -> Any:
@@ -104,14 +140,8 @@ def lambda_invoker(*, endpoint_url: str | None = None, client: Any = None) -> In
         ) from error
 
     def invoke(function: str, payload: str) -> None:
-        raw = payload.encode()
-        if len(raw) > ASYNC_BYTES_MAX:
-            raise DurablyError(
-                f"the event has {len(raw):,} bytes, and Lambda takes {ASYNC_BYTES_MAX:,} of an asynchronous invocation. Send it "
-                "again from where it came from."
-            )
         try:
-            sender.invoke(FunctionName=function, InvocationType="Event", Payload=raw)
+            sender.invoke(FunctionName=function, InvocationType="Event", Payload=payload.encode())
         except ClientError as error:
             raise DurablyError(
                 _advice(error.response.get("Error", {}).get("Code", ""), function, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from ..entries import Ending, Entry, Head, Segment
@@ -44,7 +45,7 @@ def resolve(
     head = read_head(store, execution)
     if head.status == "completed":
         raise DurablyError(
-            f"execution {head.id!r} is completed. Fork it to run it another way: durably fork {head.id} --from STEP"
+            f"execution {head.id!r} is completed. Fork it to run it another way: durably fork {shlex.quote(head.id)} --from STEP"
         )
     refuse_if_held(store, head, "Wait until it ends, or cancel it first.")
 
@@ -86,7 +87,7 @@ def settling(execution: str, segments: Sequence[Segment], step: str, payload: st
     if outcome is not None and outcome.kind == "result":
         raise DurablyError(
             f"step {step!r} of execution {execution!r} has a result, and a result is never taken back. To run on with another, "
-            f"fork: durably fork {execution} --from STEP --outcome '{step}=…'"
+            f"fork: durably fork {shlex.quote(execution)} --from STEP --outcome {shlex.quote(step + '=…')}"
         )
     if payload is None:
         if outcome is None and not is_started:
