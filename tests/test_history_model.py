@@ -227,7 +227,12 @@ def test_a_step_that_died_with_inner_steps_done_is_shown_though_it_left_no_entry
 
     killed(lambda: step("review", review))
     shown = view(store)
-    assert [(s.name, s.state, s.depth) for s in shown.steps][:2] == [("review", "interrupted", 0), ("read", "done", 1)]
+    assert [(s.name, s.state, s.depth, s.within) for s in shown.steps] == [
+        ("review", "interrupted", 0, ""),
+        ("read", "done", 1, "review"),
+        ("write", "interrupted", 1, "review"),
+    ]
+    assert shown.headline.startswith("killed at step `write`, attempt 1, 1 of 3 known steps done")
 
 
 def test_a_step_that_failed_and_then_worked_keeps_its_failures(attempt: Attempt, store: Watched) -> None:

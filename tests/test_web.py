@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import QueryParams
 
 from durably import DynamoDBStore, Fatal, MemoryStore, Retry, durable, step
 from durably.stores.protocol import Store
 from durably.web.app import create_app
 from durably.web.drawing import draw
 from durably.web.guard import CSP, is_allowed, is_loopback
+from durably.web.listing import before_of
 from durably.web.texts import cut, last_frame, pretty, tame
 
 from .clocks import FakeClock
@@ -367,6 +369,12 @@ def test_what_is_not_there_is_said_in_a_page(client: Client, deliver: Deliver, a
 @pytest.mark.parametrize("query", ["before=x:y", "before=nan", "status=<b>", "since=1y", "text=%00&before=1e999:a"])
 def test_an_address_that_makes_no_sense_does_no_harm(client: Client, query: str) -> None:
     assert client.get(f"/?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("before", ["nan:f/1", "inf:f/1", "-1e999:f/1", "1.5:", "f/1"])
+def test_a_place_that_no_store_can_be_asked_for_counts_as_not_given(before: str) -> None:
+    assert before_of(QueryParams({"before": before})) is None  # DynamoDB refuses a number that is none
+    assert before_of(QueryParams({"before": "1.5:a:b"})) == (1.5, "a:b")
 
 
 def test_stored_text_can_not_turn_or_break_the_page(client: Client, deliver: Deliver) -> None:

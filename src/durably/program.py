@@ -118,8 +118,9 @@ def _announce(attempt: Attempt, frame: Frame, options: Options, began: float, ar
     """The mark to settle before an effect: earlier pending entries, and this step's `started` in the same append."""
     mark = attempt.appender.release(frame.lanes())
     if options.is_announced and not attempt.journal.was_started(frame.step):
+        number, within = attempt.head.attempt, _within(frame)
         entry = Entry(
-            "started", frame.step, "", attempt.head.attempt, began, began, arguments=arguments, redact=frame.redact
+            "started", frame.step, "", number, began, began, within=within, arguments=arguments, redact=frame.redact
         )
         return attempt.remember(entry)
     return mark

@@ -89,7 +89,7 @@ def kept_entries(execution: str, entries: Sequence[Entry], step: str, edited: Ma
             raise DurablyError(f"execution {execution!r} has no step {name!r} in its journal. It has: {listed(names)}.")
     first = next(index for index, entry in enumerate(entries) if entry.step == step)
     inside = _inside(entries, step)
-    before = (entry for entry in entries[:first] if entry.step not in inside)
+    before = (entry for entry in entries[:first] if entry.step not in inside or entry.kind == "started")
     in_force = set(map(id, _in_force(entries)))
     kept = [entry for entry in before if id(entry) in in_force and entry.step not in edited]
     return (*kept, *(_result(entries, name, payload) for name, payload in edited.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import NamedTuple, get_args
 
@@ -84,9 +85,10 @@ def before_of(query: QueryParams) -> tuple[float, str] | None:
     """Where a page of older executions begins; None for the first, and for what can't be read."""
     began, _, id = query.get("before", "").partition(":")
     try:
-        return (float(began), id) if id else None
+        moment = float(began)
     except ValueError:
         return None
+    return (moment, id) if id and math.isfinite(moment) else None
 
 
 def show_executions(site: Site, census: Recent[Census], endings: Recent[str], request: Request) -> Response:
