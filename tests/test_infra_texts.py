@@ -14,8 +14,10 @@ from typing import Any
 
 import botocore.session
 import pytest
+from click.testing import CliRunner
 
 from durably import DynamoDBStore, durable, step
+from durably.cli.table import table
 from durably.infra.cdk import cdk
 from durably.infra.cloudformation import cloudformation
 from durably.infra.description import describe
@@ -46,6 +48,22 @@ def test_cfn_lint_has_nothing_to_say_of_the_template(tmp_path: Path) -> None:
         text=True,
     )
     assert (lint.returncode, lint.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["0123", "1e5", "true", "no"])
+def test_a_name_that_yaml_would_take_for_something_else_stays_a_text(name: str) -> None:
+    from cfnlint.decode import cfn_yaml
+
+    loaded = cfn_yaml.loads(cloudformation(describe(name)))
+    assert loaded["Resources"]["DurablyTable"]["Properties"]["TableName"] == name
+
+
+@pytest.mark.parametrize("form", ["cloudformation", "terraform", "cdk", "iam"])
+@pytest.mark.parametrize("name", ['a"\nb', "${x}", "t", "é-table", "", "x" * 256])
+def test_no_code_is_printed_for_what_is_no_tables_name(form: str, name: str) -> None:
+    done = CliRunner().invoke(table, [form, "--name", name])
+    assert done.exit_code == 2
+    assert "is no table's name" in done.output
 
 
 def test_a_template_made_from_it_makes_the_table_that_create_table_makes(dynamodb_local: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from ..errors import StoreError
@@ -12,10 +14,20 @@ from ..infra.policies import Whose
 from ..infra.policies import iam as iam_text
 from ..infra.terraform import terraform as terraform_text
 from ..stores.url import open_store
-from .output import console, print_json
+from .output import clean, console, print_json
 from .shared import takes_json, takes_url
 
-NAMED = click.option("--name", default="durably", show_default=True, metavar="TABLE", help="the table's name")
+
+def _table_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """As DynamoDB takes it. What is printed is code, and another name could be more of it."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
+        raise click.BadParameter(f"{clean(name)!r} is no table's name: 3 to 255 of A-Z, a-z, 0-9, '_', '.' and '-'.")
+    return name
+
+
+NAMED = click.option(
+    "--name", default="durably", show_default=True, metavar="TABLE", callback=_table_name, help="the table's name"
+)
 
 
 @click.group()

@@ -16,7 +16,7 @@ Resources:
     DeletionPolicy: Retain
     UpdateReplacePolicy: Retain
     Properties:
-      TableName: {name}
+      TableName: "{name}"
       BillingMode: PAY_PER_REQUEST
       AttributeDefinitions:
 {types}
