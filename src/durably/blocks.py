@@ -108,10 +108,14 @@ class execution(Block):  # a context manager that reads as a word
 def enter(block: Block) -> Attempt:
     """Open the block's execution: the attempt that runs it, or one that only replays a finished one."""
     opened = block.opened = open_execution(block.plan)
-    if opened.attempt is not None:
-        return opened.attempt
-    block.result = finished_result(block.plan, opened.head)
-    return replay_of(block.plan, opened.head)
+    return replay(block) if opened.attempt is None else opened.attempt
+
+
+def replay(block: Block) -> Attempt:
+    """The attempt that only replays the block's finished execution. Raises what a `Fatal` one failed with."""
+    head = block.entered().head
+    block.result = finished_result(block.plan, head)
+    return replay_of(block.plan, head)
 
 
 def leave_block(block: Block, error: BaseException | None) -> None:

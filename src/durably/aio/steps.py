@@ -1,4 +1,4 @@
-"""`step`, awaited: does what a step's program asks for, with the store's calls on a thread of the loop's executor."""
+"""`step`, awaited: does what a step's program asks for, with the store's calls on a thread."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..journal import Frame
 from ..options import Options, StepOptions, check_name, make_options
 from ..program import Answer, Call, Pause, Program, Renew, Settle
 from ..steps import begin, mark_stopped
+from .threads import on_thread
 from .writing import settle
 
 P = ParamSpec("P")
@@ -84,7 +85,8 @@ def on_this_line() -> Running | None:
     if here is not None and here.line is not task:
         # Its failures are its parent's business only when it is over: until then they are held apart.
         line = Frame("", here.frame, is_item=True)
-        here.attempt.lines.append((line, task))
+        with here.attempt.lock:
+            here.attempt.lines.append((line, task))
         here = Running(here.attempt, line, task)
         running.set(here)
     return here
@@ -133,7 +135,7 @@ async def _drive(
             elif type(request) is Pause:
                 await asyncio.sleep(request.seconds)
             elif type(request) is Renew:
-                await asyncio.to_thread(attempt.renew)
+                await on_thread(attempt.renew)
     except StopIteration as done:
         result: Answer = done.value
         mark_stopped(attempt, frame, result.error)
@@ -157,11 +159,13 @@ async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any], recover: 
 
 def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
     """What a finished task's steps left is its parent's, and goes out before the parent's next step; not before a sibling's."""
-    over = [(line, task) for line, task in attempt.lines if task.done() and _lane_around(line) is lane]
-    for pair in over:
-        attempt.lines.remove(pair)
-        _join_lines_that_are_over(attempt, pair[0])
-        attempt.appender.join_lanes((pair[0],), lane)
+    with attempt.lock:
+        over = [pair for pair in attempt.lines if pair[1].done() and _lane_around(pair[0]) is lane]
+        for pair in over:
+            attempt.lines.remove(pair)
+    for line, _ in over:
+        _join_lines_that_are_over(attempt, line)
+        attempt.appender.join_lanes((line,), lane)
 
 
 def _lane_around(line: Frame) -> Frame | None:

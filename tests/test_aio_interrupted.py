@@ -1,0 +1,146 @@
+"""The async shell where it is cut off or crowded: cancellation under way, busy threads, several loops, tasks left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durably import MemoryStore, aio, durable, fan_out
+from durably.entries import Claim, Claimed, Ending, Segment
+
+HELD_S = 10.0
+
+
+class Gated(MemoryStore):
+    """A store that holds each claim or append back until it is let go, and notes what comes in which order."""
+
+    def __init__(self, holds: str = "") -> None:
+        super().__init__()
+        self.holds = holds
+        self.arrived = threading.Event()
+        self.let_go = threading.Event()
+        self.done: list[str] = []
+
+    def _pass(self, what: str) -> None:
+        if self.holds == what:
+            self.arrived.set()
+            assert self.let_go.wait(HELD_S)
+
+    def claim(self, claim: Claim, *, until: float) -> Claimed:
+        self._pass("claim")
+        return super().claim(claim, until=until)
+
+    def append(self, segment: Segment, *, until: float) -> bool:
+        self._pass("append")
+        written = super().append(segment, until=until)
+        self.done.append(f"append {' '.join(f'{entry.kind} {entry.step}' for entry in segment.entries)}")
+        return written
+
+    def end(self, execution: str, owner: str, ending: Ending, *, until: float) -> bool:
+        self.done.append(ending.status)
+        return super().end(execution, owner, ending, until=until)
+
+    async def has_arrived(self) -> None:
+        while not self.arrived.is_set():
+            await asyncio.sleep(0.001)
+
+
+def decorated(store: MemoryStore, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return aio.durable(id=lambda event, context: str(event), store=store, name="f", **options)
+
+
+async def one() -> int:
+    return 1
+
+
+# ---- cancellation
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_block_cancelled_at_its_claim_leaves_no_lease_behind(times: int) -> None:
+    """Its heartbeat would keep the execution from everybody else for as long as the process lives."""
+    store = Gated("claim")
+
+    async def block() -> None:
+        async with aio.execution("order-1", store=store):
+            raise AssertionError("the block is not begun")
+
+    task = asyncio.create_task(block())
+    await store.has_arrived()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0.001)
+    store.let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.done == ["waiting"]
+    async with aio.execution("order-1", store=store) as ex:
+        assert ex.attempt == 2
+
+
+# ---- threads and loops
+
+
+async def test_an_append_does_not_queue_behind_the_users_own_thread_calls() -> None:
+    store, release = Gated(), threading.Event()
+
+    async def hog() -> None:
+        await asyncio.to_thread(release.wait, HELD_S)
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> int:
+        hogs = [asyncio.create_task(hog()) for _ in range(40)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        result: int = await aio.step("one", one)
+        took = time.monotonic() - began
+        release.set()
+        await asyncio.gather(*hogs)
+        assert took < HELD_S / 2
+        return result
+
+    assert await handler(1, None) == 1
+
+
+async def test_duplicates_that_wait_do_not_keep_the_holder_from_finishing() -> None:
+    go = asyncio.Event()
+
+    async def slow() -> int:
+        await go.wait()
+        return 1
+
+    @decorated(MemoryStore(), wait=timedelta(seconds=HELD_S))
+    async def handler(event: object, context: object) -> int:
+        return await aio.step("slow", slow)
+
+    everybody = [asyncio.create_task(handler(1, None)) for _ in range(50)]
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    go.set()
+    assert await asyncio.gather(*everybody) == [1] * 50
+    assert time.monotonic() - began < HELD_S / 2
+
+
+def test_the_threads_of_a_fan_out_may_each_run_a_loop() -> None:
+    async def quick(number: int) -> int:
+        return number
+
+    def item(number: int) -> int:
+        return asyncio.run(aio.step(f"inner/{number}", quick, number))  # type: ignore[arg-type]  # a coroutine it is
+
+    class Slow(MemoryStore):
+        def append(self, segment: Segment, *, until: float) -> bool:
+            time.sleep(0.01)
+            return super().append(segment, until=until)
+
+    @durable(id=lambda event, context: str(event), store=Slow())
+    def handler(event: object, context: object) -> list[int]:
+        return fan_out("item", item, range(20))
+
+    assert handler(1, None) == list(range(20))
