@@ -62,6 +62,30 @@ async def one() -> int:
 # ---- cancellation
 
 
+async def test_a_lease_is_not_released_before_the_append_under_way_is_over() -> None:
+    """Released earlier, the next attempt would load a journal without it, and pay a second time."""
+    store, paid = Gated("append"), []
+
+    async def pay() -> int:
+        paid.append(1)
+        return len(paid)
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> int:
+        return await aio.step("pay", pay)
+
+    first = asyncio.create_task(handler(1, None))
+    await store.has_arrived()
+    first.cancel()
+    await asyncio.sleep(0.02)  # room for a release that does not wait
+    store.let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert store.done == ["append result pay", "waiting"]
+    assert await handler(1, None) == 1
+    assert paid == [1]
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_block_cancelled_at_its_claim_leaves_no_lease_behind(times: int) -> None:
     """Its heartbeat would keep the execution from everybody else for as long as the process lives."""

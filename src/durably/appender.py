@@ -69,6 +69,14 @@ class Appender:
                 self._pending = self._add(let_go)
             return self._pending if self._pending > self._durable else 0
 
+    def release_all(self) -> int:
+        """Queue all that is held. Returns the mark of everything there is, also of what is being written at this moment.
+
+        A cancelled task does not wait for its own append, and no lease may be given back while one is under way.
+        """
+        self.release()
+        return self._added
+
     def join_lanes(self, lanes: Collection[object], into: object) -> None:
         """A fan-out is over: what its items hold is held by the code that called it."""
         with self._changed:

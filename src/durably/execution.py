@@ -137,7 +137,7 @@ def complete(opened: Opened, value: object, check: Callable[[object, str], None]
     text, shown = encode_result(plan.codec, value, plan.returns, what)
     if check is not None:
         check(shown, what)
-    attempt.settle(attempt.appender.release())
+    attempt.settle(attempt.appender.release_all())
     _close(attempt)
     attempt.completed = True
     if attempt.running:
@@ -263,7 +263,7 @@ def _settle_what_is_left(attempt: Attempt, error: BaseException | None) -> bool:
         attempt.appender.hold(attempt.journal.left(error), None)
     if not attempt.appender.fate_unknown:
         try:
-            attempt.appender.settle(attempt.appender.release())
+            attempt.appender.settle(attempt.appender.release_all())
         except StoreError as trouble:
             log.warning("could not append the last entries of %s: %s", attempt.head.id, trouble)
     return attempt.appender.fate_unknown
