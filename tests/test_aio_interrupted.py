@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from durably import MemoryStore, aio, durable, fan_out
+from durably import DuplicateStep, MemoryStore, Retry, aio, durable, fan_out
 from durably.entries import Claim, Claimed, Ending, Segment
 
 HELD_S = 10.0
@@ -168,3 +168,94 @@ def test_the_threads_of_a_fan_out_may_each_run_a_loop() -> None:
         return fan_out("item", item, range(20))
 
     assert handler(1, None) == list(range(20))
+
+
+# ---- what other tasks were handed, and what they left behind
+
+
+async def test_a_repeatable_result_that_another_task_acts_on_is_appended_before() -> None:
+    """A producer that is not done yet: run again after a crash it could give another page than the one paid for."""
+    store, seen = Gated(), []
+
+    async def fetch() -> str:
+        return "page"
+
+    async def pay(page: str) -> None:
+        seen.append((page, list(store.done)))
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> None:
+        pages: asyncio.Queue[str] = asyncio.Queue()
+        consumed = asyncio.Event()
+
+        async def produce() -> None:
+            await pages.put(await aio.step("fetch", fetch, repeatable=True))
+            await consumed.wait()
+
+        producer = asyncio.create_task(produce())
+        await aio.step("pay", pay, await pages.get())
+        consumed.set()
+        await producer
+
+    await handler(1, None)
+    assert seen == [("page", ["append result fetch"])]
+
+
+async def test_a_failure_that_a_cancelled_fan_out_never_handed_over_is_run_again() -> None:
+    store, failed = Gated(), asyncio.Event()
+    healthy = False
+
+    async def item(name: str) -> str:
+        if name == "fails" and not healthy:
+            failed.set()
+            raise ConnectionError("seen by nobody")
+        await asyncio.sleep(0 if healthy else HELD_S)
+        return name
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> list[str]:
+        work = asyncio.create_task(aio.fan_out("item", item, ["slow", "fails"]))
+        if not healthy:
+            await failed.wait()
+            work.cancel()
+            await asyncio.wait([work])
+            await aio.step("fallback", one)
+            raise RuntimeError("the attempt fails")
+        return await work
+
+    with pytest.raises(RuntimeError):
+        await handler(1, None)
+    healthy = True
+    assert await handler(1, None) == ["slow", "fails"]
+
+
+async def test_a_step_that_outlives_its_try_is_not_run_beside_itself() -> None:
+    store, paid, began, first = Gated(), [], asyncio.Event(), True
+
+    async def charge() -> None:
+        began.set()
+        await asyncio.sleep(0.05)
+        paid.append(1)
+
+    async def flaky() -> None:
+        nonlocal first
+        await began.wait()
+        if first:
+            first = False
+            raise ConnectionError("down")
+
+    async def both() -> None:
+        await asyncio.gather(aio.step("charge", charge), aio.step("flaky", flaky))
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> None:
+        retry = Retry(2, on=ConnectionError, delay=timedelta(0))
+        try:
+            await aio.step("both", both, retry=retry)
+        finally:
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(DuplicateStep, match=r"still running from the last try"):
+        await handler(1, None)
+    await handler(1, None)
+    assert paid == [1]

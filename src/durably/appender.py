@@ -30,7 +30,8 @@ class Appender:
     """The queue of one attempt's entries, and how far it is durable.
 
     Pending entries are held apart: a failure that nobody has handled yet must not ride along with another step's
-    append, or a crash would make it history. They are released when the code that met them begins its next step.
+    append, or a crash would make it history. They are released when the code that met them begins its next step;
+    results of repeatable steps with the next one of any line of control.
     """
 
     def __init__(self, write: Write, next_number: int) -> None:
@@ -56,17 +57,26 @@ class Appender:
     def hold(self, entries: Sequence[Entry], lane: object) -> None:
         """Keep pending entries back until `release`. A lane is one line of control: an item of a fan-out, or None."""
         with self._changed:
-            self._held.extend((entry, lane) for entry in entries)
+            self._held.extend([(entry, self._lane_of(entry, lane)) for entry in entries])
+
+    def _lane_of(self, entry: Entry, lane: object) -> object:
+        # What takes a failure back waits beside it: written before it, the failure would have the last word.
+        if entry.kind != "taken_back":
+            return lane
+        return next((where for held, where in reversed(self._held) if held.step == entry.step), lane)
 
     def release(self, lanes: Collection[object] | None = None) -> int:
-        """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already."""
+        """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already.
+
+        Results go whatever their lane: another line of control may have been handed one and act on it.
+        """
         if not self._held and self._pending <= self._durable:
             return 0
         with self._changed:
-            let_go = [entry for entry, lane in self._held if lanes is None or lane in lanes]
-            if let_go:
-                self._held = [pair for pair in self._held if lanes is not None and pair[1] not in lanes]
-                self._pending = self._add(let_go)
+            kept = [] if lanes is None else [pair for pair in self._held if _stays(*pair, lanes)]
+            if len(kept) < len(self._held):
+                let_go = [entry for entry, lane in self._held if lanes is None or not _stays(entry, lane, lanes)]
+                self._held, self._pending = kept, self._add(let_go)
             return self._pending if self._pending > self._durable else 0
 
     def release_all(self) -> int:
@@ -164,3 +174,7 @@ class Appender:
             if room < 0:
                 return tuple(self._queue[: max(1, count)])
         return tuple(self._queue)
+
+
+def _stays(entry: Entry, lane: object, lanes: Collection[object]) -> bool:
+    return entry.kind != "result" and lane not in lanes

@@ -17,7 +17,7 @@ from . import hooks
 from .appender import Appender
 from .codec import Codec
 from .entries import Entry, Head, Segment
-from .errors import DurablyError, LeaseLost, OutOfTime, StoreError
+from .errors import DuplicateStep, DurablyError, LeaseLost, OutOfTime, StoreError
 from .journal import Frame, Journal
 from .stores.protocol import SEGMENT_GRACE_S, Store
 
@@ -58,7 +58,7 @@ class Attempt:
         self.left_as = "lost"
         """The status it left its execution in, once it has."""
         self.left_with: BaseException | None = None
-        self.running = 0
+        self.running: set[str] = set()
         self.lines: list[tuple[Frame, Any]] = []
         """Asyncio tasks that are lines of control of their own, and the frames that stand for them."""
         self.writer: Any = None
@@ -80,7 +80,8 @@ class Attempt:
             outcome = self.journal.begin(step, parent)
             if outcome is None:
                 self._refuse_if_finished(step)
-                self.running += 1
+                self._refuse_if_running(step)
+                self.running.add(step)
             return outcome
 
     def _refuse_if_finished(self, step: str) -> None:
@@ -89,6 +90,15 @@ class Attempt:
                 f"execution {self.head.id!r} is completed, and its journal has no step {step!r}. Nothing was run: the body of a "
                 "completed execution is only replayed. Test ex.finished before new work, or use another execution id."
             )
+
+    def _refuse_if_running(self, step: str) -> None:
+        """Its name was freed by a new try of the step around it, and the run of the last try goes on."""
+        if step in self.running:
+            hint = (
+                "It is still running from the last try of the step around it: there, wait for all that a try has begun "
+                "before it ends (asyncio.TaskGroup does, asyncio.gather does not)."
+            )
+            raise DuplicateStep(self.head.id, step, hint)
 
     def count_begun(self) -> None:
         """A step was let begin: it will run."""
@@ -99,7 +109,7 @@ class Attempt:
     def left_step(self, frame: Frame) -> None:
         """A step that `find` let begin is over, whichever way."""
         with self.lock:
-            self.running -= 1
+            self.running.discard(frame.step)
         if hooks.watching:
             hooks.tell(hooks.StepEnded(self.head, frame.step, frame.outcome, frame.error))
 

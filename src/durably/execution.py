@@ -142,7 +142,7 @@ def complete(opened: Opened, value: object, check: Callable[[object, str], None]
     attempt.completed = True
     if attempt.running:
         log.warning(
-            "%s is completed while %d of its steps are running; their outcomes are lost", plan.id, attempt.running
+            "%s is completed while %d of its steps are running; their outcomes are lost", plan.id, len(attempt.running)
         )
     ending = Ending("completed", "completed", text, expires_s=_seconds(plan.expires))
     if not plan.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
@@ -166,7 +166,7 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
             "attempt %d of %s ended while %d of its steps were running; its lease is left to run out",
             attempt.head.attempt,
             attempt.head.id,
-            attempt.running,
+            len(attempt.running),
         )
         return
     try:
