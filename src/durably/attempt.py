@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ class Attempt:
         self.journal = Journal(head.id, head.attempt, segments)
         self.appender = Appender(self._write, len(segments) + 1)
         self.lock = threading.Lock()
+        self._process = os.getpid()
         self.stopped: Exception | None = None
         self.ended = False
         self.completed = False
@@ -65,10 +67,20 @@ class Attempt:
         """The asyncio task that writes for all."""
         self.ran = 0
 
+    @property
+    def is_a_forks(self) -> bool:
+        """Whether this is the copy that a forked child got: two processes that append as one owner would hide each other's."""
+        return os.getpid() != self._process
+
     # What a step asks before it begins.
 
     def find(self, step: str, parent: Frame | None) -> Entry | None:
         """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
+        if self.is_a_forks:
+            raise DurablyError(
+                f"step {step!r} was called in a process forked from the one that runs execution {self.head.id!r}. Only that "
+                "one can append, so it was not run. Make the call that starts the process and takes its answer the step."
+            )
         with self.lock:
             if self.ended:
                 raise DurablyError(
@@ -189,6 +201,8 @@ class Attempt:
 
     def _write(self, number: int, entries: tuple[Entry, ...]) -> None:
         head = self.head
+        if self.is_a_forks:
+            raise LeaseLost(head.id, head.attempt, "this process was forked from the one that holds it")
         if self.completed:
             raise LeaseLost(head.id, head.attempt, "its handler returned while this step was still running")
         expires_at = None if head.expires_at is None else head.expires_at + SEGMENT_GRACE_S

@@ -133,6 +133,8 @@ def complete(opened: Opened, value: object, check: Callable[[object, str], None]
     plan, attempt = opened.plan, _attempt_of(opened)
     if attempt.stopped is not None:
         raise attempt.stopped
+    if attempt.is_a_forks:
+        raise LeaseLost(plan.id, attempt.head.attempt, "this process was forked from the one that holds it")
     what = f"the result of the handler {plan.qualname or plan.function!r} in execution {plan.id!r}"
     text, shown = encode_result(plan.codec, value, plan.returns, what)
     if check is not None:
@@ -157,6 +159,8 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
     Never raises: the handler's own exception is on its way. Where the store fails, the lease is left to run out.
     """
     attempt = _attempt_of(opened)
+    if attempt.is_a_forks:
+        return  # the lease is its parent's, which is still running
     attempt.left_with = error
     _close(attempt)
     if isinstance(attempt.stopped, LeaseLost):
