@@ -96,9 +96,9 @@ class FanOut:
             attempt.appender.hold(attempt.journal.never_handed_over(self._names), None)
 
     def refuse_stop(self, answer: Answer) -> Answer:
-        """The answer, unless it is the stop signal, which is raised."""
+        """The answer, unless the attempt was stopped: then the signal is raised, for what failed meanwhile is no outcome."""
         stopped = self._attempt.stopped
-        if stopped is not None and answer.error is stopped:
+        if stopped is not None and answer.error is not None:
             raise stopped
         return answer
 
