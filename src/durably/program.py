@@ -154,6 +154,10 @@ def _try(attempt: Attempt, frame: Frame, options: Options, *, ask_first: bool) -
             return Answer(None, attempt.stop(error))
         if error is not None or value is not NOT_DONE:
             return Answer(value, error)
+        # Asking may have taken long: another attempt may have taken over meanwhile, and run what is about to be run here.
+        attempt.refuse_if_late(frame.step, options.reserve_s)
+        if attempt.needs_renewal():
+            yield Renew()
     value, error = yield Call(recover=False)
     if isinstance(error, STOP_SIGNALS):
         return Answer(None, attempt.stop(error))
