@@ -318,11 +318,17 @@ def test_in_lambda_a_fan_out_and_a_decorated_step_in_a_thread_raise_too(
     def lost(n: int) -> None:
         ran.append(n)
 
+    @step.named("named/{n}")
+    def lost_by_name(n: int) -> None:
+        ran.append(n)
+
     def body() -> str:
         with pytest.raises(DurablyError, match="copy_context"):
             in_thread(lambda: fan_out("n", ran.append, [1, 2]))
         with pytest.raises(DurablyError, match="copy_context"), ThreadPoolExecutor(2) as pool:
             list(pool.map(lost, [1, 2]))
+        with pytest.raises(DurablyError, match=r"'named/1'.*copy_context"):
+            in_thread(lambda: lost_by_name(1))
         return "done"
 
     assert attempt(body) == "done"

@@ -221,12 +221,14 @@ def _decorated(fn: Callable[P, R], name: str, options: Options) -> Callable[P, R
 
     @functools.wraps(fn)
     def as_step(*args: P.args, **kwargs: P.kwargs) -> R:
-        if running.get() is None:
-            return _run_alone(name, functools.partial(fn, *args, **kwargs)) if not is_template else fn(*args, **kwargs)
+        result: R
+        if not is_template and running.get() is None:
+            result = _run_alone(name, functools.partial(fn, *args, **kwargs))
+            return result
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         full = name.format(**bound.arguments) if is_template else name
-        result: R = run(full, fn, args, options, functools.partial(fn, *args, **kwargs))
+        result = run(full, fn, args, options, functools.partial(fn, *args, **kwargs))
         return result
 
     return as_step
