@@ -163,7 +163,7 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
         return  # the lease is its parent's, which is still running
     attempt.left_with = error
     _close(attempt)
-    if isinstance(attempt.stopped, LeaseLost):
+    if isinstance(attempt.stopped, LeaseLost) and attempt.stopped.execution == attempt.head.id:
         return
     if attempt.running:
         log.warning(
@@ -176,12 +176,17 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
     try:
         unsettled = _settle_what_is_left(attempt, error)
         ending = Ending("waiting", how or _how(error), unsettled=unsettled)
-        if error is not None and is_fatal(error):
+        if error is not None and is_fatal(error) and not _is_built_on_a_stop(attempt):
             ending = Ending("failed", _how(error), encode_exception(error, attempt.codec), unsettled)
         if attempt.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
             attempt.left_as = ending.status
     except (StoreError, LeaseLost) as trouble:
         log.warning("could not release the lease of %s, it is left to run out: %s", attempt.head.id, trouble)
+
+
+def _is_built_on_a_stop(attempt: Attempt) -> bool:
+    """Whether what the handler made of it came after a stop signal: like a result then, it is not remembered."""
+    return attempt.stopped is not None and not is_fatal(attempt.stopped)
 
 
 def _claim_or_wait(plan: Plan, reserve_s: float) -> tuple[Claimed, Lease]:
