@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import hooks
@@ -74,8 +74,9 @@ class Attempt:
 
     # What a step asks before it begins.
 
-    def find(self, step: str, parent: Frame | None) -> Entry | None:
+    def find(self, frame: Frame) -> Entry | None:
         """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
+        step = frame.step
         if self.is_a_forks:
             raise DurablyError(
                 f"step {step!r} was called in a process forked from the one that runs execution {self.head.id!r}. Only that "
@@ -89,8 +90,10 @@ class Attempt:
                 )
             if self.stopped is not None:
                 raise self.stopped
-            outcome = self.journal.begin(step, parent)
-            if outcome is None:
+            outcome = self.journal.begin(step, frame.parent)
+            if outcome is not None:
+                self.journal.count_begun(frame)
+            else:
                 self._refuse_if_finished(step)
                 self._refuse_if_running(step)
                 self.running.add(step)
@@ -112,11 +115,11 @@ class Attempt:
             )
             raise DuplicateStep(self.head.id, step, hint)
 
-    def count_begun(self) -> None:
+    def count_begun(self, frame: Frame) -> None:
         """A step was let begin: it will run."""
         with self.lock:
             self.ran += 1
-            self.journal.begun += 1
+            self.journal.count_begun(frame)
 
     def left_step(self, frame: Frame) -> None:
         """A step that `find` let begin is over, whichever way."""
@@ -172,6 +175,12 @@ class Attempt:
         with self.lock:
             self.journal.remember(entry)
             self.appender.hold((entry,), lane)
+
+    def join_lanes(self, lanes: Collection[Frame | None], into: Frame | None) -> None:
+        """These lines of control are over: what they hold, and what failed on them, is that one's from here on."""
+        self.appender.join_lanes(lanes, into)
+        with self.lock:
+            self.journal.join(lanes, into)
 
     def settle(self, mark: int) -> None:
         """Return when everything up to the mark is in the store. LeaseLost and StoreError stop the attempt."""

@@ -81,7 +81,7 @@ class FanOut:
     def close(self, answers: Sequence[Answer | None]) -> list[BaseException]:
         """All items are over and durable: their failures, in the journal's order, share one fate from here on."""
         attempt = self._attempt
-        attempt.appender.join_lanes(set(self.frames), self._lane)
+        attempt.join_lanes(set(self.frames), self._lane)
         with attempt.lock:
             attempt.journal.regroup(self._names)
             failed = attempt.journal.remembered_failures(self._names)

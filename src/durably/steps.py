@@ -134,12 +134,12 @@ def begin(
     attempt: Attempt, frame: Frame, fn: Callable[..., Any], options: Options, args: tuple[Any, ...]
 ) -> tuple[Answer, Program | None]:
     """Use the step's name: its remembered answer, or the program that runs it, after which `left_step` is due."""
-    outcome = attempt.find(frame.step, frame.parent)
+    outcome = attempt.find(frame)
     returns = returns_of(fn) if options.returns is None else options.returns
     if outcome is not None:
         if hooks.watching:
             hooks.tell(hooks.StepReplayed(attempt.head, outcome))
-        return replay(attempt, outcome, returns), None
+        return replay(attempt, frame, outcome, returns), None
     arguments = ""
     if options.record_args:
         arguments = arguments_text(attempt.codec, fn, args, (*patterns_of(attempt.store, options),))

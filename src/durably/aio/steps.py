@@ -165,7 +165,7 @@ def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
             attempt.lines.remove(pair)
     for line, _ in over:
         _join_lines_that_are_over(attempt, line)
-        attempt.appender.join_lanes((line,), lane)
+        attempt.join_lanes((line,), lane)
 
 
 def _lane_around(line: Frame) -> Frame | None:
