@@ -259,3 +259,48 @@ async def test_a_step_that_outlives_its_try_is_not_run_beside_itself() -> None:
         await handler(1, None)
     await handler(1, None)
     assert paid == [1]
+
+
+async def test_what_gather_told_nobody_is_run_again_by_the_next_attempt() -> None:
+    """It raises the first error: were the others history, each attempt would heal one task only."""
+    store, well = Gated(), False
+    everybody = 0
+
+    async def call(number: int) -> int:
+        nonlocal everybody
+        everybody += 1
+        while everybody < 4:
+            await asyncio.sleep(0)
+        if not well:
+            raise ConnectionError(number)
+        return number
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> list[int]:
+        tasks = [asyncio.create_task(aio.step(f"call/{number}", call, number)) for number in range(4)]
+        await asyncio.wait(tasks)
+        return await asyncio.gather(*tasks)
+
+    with pytest.raises(ConnectionError):
+        await handler(1, None)
+    well = True
+    assert await handler(1, None) == [0, 1, 2, 3]
+
+
+async def test_what_was_told_and_gone_on_from_stays_history_though_another_error_leaves() -> None:
+    store, called = Gated(), []
+
+    async def call() -> None:
+        called.append(1)
+        raise ConnectionError("down")
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> None:
+        await asyncio.gather(aio.step("call", call), return_exceptions=True)
+        await aio.step("fallback", one)
+        raise RuntimeError("of something else")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            await handler(1, None)
+    assert called == [1]

@@ -182,6 +182,14 @@ class Attempt:
         with self.lock:
             self.journal.join(lanes, into)
 
+    def take_back(self, error: BaseException | None) -> None:
+        """Queue what takes back the failures that leave the handler with this exception."""
+        with self.lock:
+            # Of several tasks that failed, asyncio.gather hands on the first: nobody was told what ended the others.
+            over = [task for _, task in self.lines if task.done() and not task.cancelled()]
+            beside = [] if error is None else [task.exception() for task in over if task.exception() is not None]
+            self.appender.hold(self.journal.left(error, beside), None)
+
     def settle(self, mark: int) -> None:
         """Return when everything up to the mark is in the store. LeaseLost and StoreError stop the attempt."""
         try:

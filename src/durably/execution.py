@@ -268,8 +268,7 @@ def _fence(plan: Plan, head: Head, number: int) -> Segment:
 
 def _settle_what_is_left(attempt: Attempt, error: BaseException | None) -> bool:
     """Append what is pending and what is taken back. True when an append's fate is unknown, so the next attempt must fence."""
-    with attempt.lock:
-        attempt.appender.hold(attempt.journal.left(error), None)
+    attempt.take_back(error)
     if not attempt.appender.fate_unknown:
         try:
             attempt.appender.settle(attempt.appender.release_all())

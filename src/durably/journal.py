@@ -185,13 +185,13 @@ class Journal:
         gone = [failure for failure in self._failures if failure.step in unseen]
         return self._take_back([*gone, *self._came_from(gone)])
 
-    def left(self, error: BaseException | None) -> list[Entry]:
-        """The entries that take back what left the handler with this exception.
+    def left(self, error: BaseException | None, beside: Collection[BaseException] = ()) -> list[Entry]:
+        """The entries that take back what left the handler with this exception, and with those that ended tasks beside it.
 
         None is an answer that counts as a failure without an exception (an HTTP status of 400 or more): it takes back
         the failures after which no step has begun.
         """
-        certain, likely = reached([error])
+        certain, likely = reached([error, *beside])
         gone = [failure for failure in self._failures if self._has_left(failure, certain, likely, error)]
         return self._take_back([*gone, *self._came_from(gone)])
 
