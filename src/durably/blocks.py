@@ -11,7 +11,18 @@ from .attempt import Attempt
 from .codec import JSON, Codec, returns_of
 from .current import Entered, enter_attempt, leave_attempt
 from .errors import DurablyError
-from .execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution, replay_of
+from .execution import (
+    EXPIRES,
+    LEASE,
+    Opened,
+    Plan,
+    complete,
+    finished_result,
+    leave,
+    open_execution,
+    refuse_durations,
+    replay_of,
+)
 from .naming import checked_id, execution_id
 from .options import make_options
 from .steps import run as run_step
@@ -37,6 +48,7 @@ class Block:
         codec: Codec = JSON,
         returns: object = None,
     ) -> None:
+        refuse_durations("execution", lease, expires, wait, reserve)
         self.plan = Plan(
             id=execution_id("execution", checked_id(id, "execution(id)")),
             store=open_store(store),

@@ -61,6 +61,15 @@ class Plan(NamedTuple):
         return self.store.clock.monotonic() + patience
 
 
+def refuse_durations(what: str, lease: object, expires: object, wait: object, reserve: object) -> None:
+    """Raise TypeError or ValueError for a duration that can't be meant, where it is written and not at the claim."""
+    for option, value in (("lease", lease), ("expires", expires), ("wait", wait), ("reserve", reserve)):
+        if (value is not None or option == "lease") and not isinstance(value, timedelta):
+            raise TypeError(f"{what}({option}={value!r}): durations are timedelta, for example timedelta(seconds=30).")
+    if isinstance(lease, timedelta) and lease <= timedelta(0):
+        raise ValueError(f"{what}(lease={lease!r}): a lease lasts some time; the default is 30 seconds.")
+
+
 def random_id(size: int) -> str:
     """Random hex of that many bytes, made when it is needed: what import makes is shared by snapshot and fork."""
     return os.urandom(size).hex()

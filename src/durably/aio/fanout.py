@@ -11,6 +11,7 @@ from ..current import Running, refuse_lost_context
 from ..fan import FanOut, Items
 from ..options import Options, StepOptions
 from ..program import Answer
+from ..steps import refuse_generator
 from .steps import on_this_line, perform, run_alone
 from .writing import settle
 
@@ -59,6 +60,7 @@ async def fan_out(
 ) -> Any:
     """As `durably.fan_out`, awaited: `fn` may be async or plain, and `workers` items run at once."""
     work = Items(name, items, key, workers)
+    refuse_generator(name, fn)
     here = on_this_line()
     work.refuse_twins(here.attempt.head.id if here is not None else "(none)")
     made = work.options(options)

@@ -13,7 +13,7 @@ from ..current import Running, enter_try, leave_try, lone_step, refuse_lost_cont
 from ..journal import Frame
 from ..options import Options, StepOptions, check_name, make_options
 from ..program import Answer, Call, Pause, Program, Renew, Settle
-from ..steps import begin, mark_stopped
+from ..steps import begin, mark_stopped, refuse_generator
 from .threads import on_thread
 from .writing import settle
 
@@ -67,6 +67,7 @@ async def run(
     check_name(name)
     if not callable(fn):
         raise TypeError(f"step {name!r}: {fn!r} is not a function. Pass it uncalled: step({name!r}, fn, *args).")
+    refuse_generator(name, fn)
     call = call or functools.partial(fn, *args)
     here = on_this_line()
     if here is None:
