@@ -108,6 +108,35 @@ async def test_a_block_cancelled_at_its_claim_leaves_no_lease_behind(times: int)
         assert ex.attempt == 2
 
 
+async def test_no_item_outlives_a_fan_out_that_is_cancelled_twice() -> None:
+    store, begun, ended = Gated(), asyncio.Event(), []
+
+    async def item(name: str) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(HELD_S)
+        finally:
+            try:
+                await asyncio.sleep(HELD_S)
+            finally:
+                await asyncio.sleep(0.01)
+                ended.append(name)
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> None:
+        await aio.fan_out("item", item, ["a", "b"])
+
+    task = asyncio.create_task(handler(1, None))
+    await begun.wait()
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(ended) == ["a", "b"]
+    assert store.done == ["waiting"]
+
+
 # ---- threads and loops
 
 

@@ -133,15 +133,18 @@ async def _as_coroutine(call: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 async def _all_of(crew: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all; a cancelled caller cancels them, and still waits, so that none outlives the call."""
+    """Wait for all; a cancelled caller cancels them, each time, and still waits, so that none outlives the call."""
+    cancelled: asyncio.CancelledError | None = None
     try:
-        if crew:
-            await asyncio.wait(crew)
-    except asyncio.CancelledError:
-        for task in crew:
-            task.cancel()
-        await asyncio.wait(crew)
-        raise
+        while not all(task.done() for task in crew):
+            try:
+                await asyncio.wait(crew)
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+                for task in crew:
+                    task.cancel()
+        if cancelled is not None:
+            raise cancelled
     finally:
         for task in crew:
             if task.done() and not task.cancelled():
