@@ -333,3 +333,36 @@ async def test_what_was_told_and_gone_on_from_stays_history_though_another_error
         with pytest.raises(RuntimeError):
             await handler(1, None)
     assert called == [1]
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_what_a_second_try_achieved_in_tasks_is_not_taken_back_with_the_first_ones_failure(
+    repeatable: bool,
+) -> None:
+    store, called, dies = Gated(), [], True
+
+    async def flaky() -> int:
+        called.append(1)
+        if len(called) == 1:
+            raise ConnectionError("down")
+        return len(called)
+
+    async def parent() -> int:
+        async def call() -> int:
+            return await aio.step("flaky", flaky, repeatable=repeatable)
+
+        result: int = await asyncio.create_task(call())
+        await asyncio.create_task(aio.step("after", one))
+        if dies:
+            raise RuntimeError("the attempt fails")
+        return result
+
+    @decorated(store)
+    async def handler(event: object, context: object) -> int:
+        return await aio.step("parent", parent, retry=Retry(2, on=ConnectionError, delay=timedelta(0)))
+
+    with pytest.raises(RuntimeError):
+        await handler(1, None)
+    dies = False
+    assert await handler(1, None) == 2
+    assert len(called) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter
 
 from .entries import Entry
 from .errors import StoreError
@@ -41,7 +42,12 @@ class Appender:
         self._next_number = next_number
         self._changed = threading.Condition(threading.Lock())
         self._queue: list[Entry] = []
-        self._held: list[tuple[Entry, object]] = []
+        self._free: list[Entry] = []
+        """Pending results, and failures that were taken back: they go out with the next release."""
+        self._failed: dict[object, dict[str, tuple[int, Entry]]] = {}
+        """Pending failures by lane and step, each with its place in the order in which they came."""
+        self._lane_of: dict[str, object] = {}
+        self._order = 0
         self._added = 0
         self._durable = 0
         self._pending = 0
@@ -57,27 +63,46 @@ class Appender:
     def hold(self, entries: Sequence[Entry], lane: object) -> None:
         """Keep pending entries back until `release`. A lane is one line of control: an item of a fan-out, or None."""
         with self._changed:
-            self._held.extend([(entry, self._lane_of(entry, lane)) for entry in entries])
+            for entry in entries:
+                self._hold(entry, lane)
 
-    def _lane_of(self, entry: Entry, lane: object) -> object:
-        # What takes a failure back waits beside it: written before it, the failure would have the last word.
-        if entry.kind != "taken_back":
-            return lane
-        return next((where for held, where in reversed(self._held) if held.step == entry.step), lane)
+    def _hold(self, entry: Entry, lane: object) -> None:
+        if entry.kind == "error":
+            self._order += 1
+            self._failed.setdefault(lane, {})[entry.step] = self._order, entry
+            self._lane_of[entry.step] = lane
+            return
+        held = self._failed.get(self._lane_of.pop(entry.step, None), {}).pop(entry.step, None)
+        if held is not None:
+            # Both, in this order and before any later outcome: whichever is written last has the last word.
+            self._free.append(held[1])
+        self._free.append(entry)
 
     def release(self, lanes: Collection[object] | None = None) -> int:
         """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already.
 
         Results go whatever their lane: another line of control may have been handed one and act on it.
         """
-        if not self._held and self._pending <= self._durable:
+        if not self._free and not self._lane_of and self._pending <= self._durable:
             return 0
         with self._changed:
-            kept = [] if lanes is None else [pair for pair in self._held if _stays(*pair, lanes)]
-            if len(kept) < len(self._held):
-                let_go = [entry for entry, lane in self._held if lanes is None or not _stays(entry, lane, lanes)]
-                self._held, self._pending = kept, self._add(let_go)
+            chosen = tuple(self._failed) if lanes is None else lanes
+            failed = [pair for lane in chosen for pair in self._failed.pop(lane, {}).values()]
+            let_go = [*self._free, *[entry for _, entry in sorted(failed, key=itemgetter(0))]]
+            if let_go:
+                self._free = []
+                for _, entry in failed:
+                    self._lane_of.pop(entry.step, None)
+                self._pending = self._add(let_go)
             return self._pending if self._pending > self._durable else 0
+
+    def join_lanes(self, lanes: Collection[object], into: object) -> None:
+        """A fan-out is over: what its items hold is held by the code that called it."""
+        with self._changed:
+            for lane in lanes:
+                joined = self._failed.pop(lane, {})
+                self._failed.setdefault(into, {}).update(joined)
+                self._lane_of.update(dict.fromkeys(joined, into))
 
     def release_all(self) -> int:
         """Queue all that is held. Returns the mark of everything there is, also of what is being written at this moment.
@@ -86,11 +111,6 @@ class Appender:
         """
         self.release()
         return self._added
-
-    def join_lanes(self, lanes: Collection[object], into: object) -> None:
-        """A fan-out is over: what its items hold is held by the code that called it."""
-        with self._changed:
-            self._held = [(entry, into if lane in lanes else lane) for entry, lane in self._held]
 
     def is_durable(self, mark: int) -> bool:
         """Whether everything up to the mark is in the store. Raises what broke the appender."""
@@ -174,7 +194,3 @@ class Appender:
             if room < 0:
                 return tuple(self._queue[: max(1, count)])
         return tuple(self._queue)
-
-
-def _stays(entry: Entry, lane: object, lanes: Collection[object]) -> bool:
-    return entry.kind != "result" and lane not in lanes
