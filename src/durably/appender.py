@@ -42,12 +42,13 @@ class Appender:
         self._next_number = next_number
         self._changed = threading.Condition(threading.Lock())
         self._queue: list[Entry] = []
-        self._free: list[Entry] = []
+        self._free: list[tuple[int, Entry]] = []
         """Pending results, and failures that were taken back: they go out with the next release."""
         self._failed: dict[object, dict[str, tuple[int, Entry]]] = {}
-        """Pending failures by lane and step, each with its place in the order in which they came."""
+        """Pending failures by lane and step."""
         self._lane_of: dict[str, object] = {}
         self._order = 0
+        """Of what is pending, the order in which it came."""
         self._added = 0
         self._durable = 0
         self._pending = 0
@@ -67,16 +68,16 @@ class Appender:
                 self._hold(entry, lane)
 
     def _hold(self, entry: Entry, lane: object) -> None:
+        self._order += 1
         if entry.kind == "error":
-            self._order += 1
             self._failed.setdefault(lane, {})[entry.step] = self._order, entry
             self._lane_of[entry.step] = lane
             return
-        held = self._failed.get(self._lane_of.pop(entry.step, None), {}).pop(entry.step, None)
-        if held is not None:
+        failure = self._failed.get(self._lane_of.pop(entry.step, None), {}).pop(entry.step, None)
+        if failure is not None:
             # Both, in this order and before any later outcome: whichever is written last has the last word.
-            self._free.append(held[1])
-        self._free.append(entry)
+            self._free.append(failure)
+        self._free.append((self._order, entry))
 
     def release(self, lanes: Collection[object] | None = None) -> int:
         """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already.
@@ -88,12 +89,11 @@ class Appender:
         with self._changed:
             chosen = tuple(self._failed) if lanes is None else lanes
             failed = [pair for lane in chosen for pair in self._failed.pop(lane, {}).values()]
-            let_go = [*self._free, *[entry for _, entry in sorted(failed, key=itemgetter(0))]]
-            if let_go:
+            for _, entry in failed:
+                self._lane_of.pop(entry.step, None)
+            if let_go := sorted([*self._free, *failed], key=itemgetter(0)):
                 self._free = []
-                for _, entry in failed:
-                    self._lane_of.pop(entry.step, None)
-                self._pending = self._add(let_go)
+                self._pending = self._add([entry for _, entry in let_go])
             return self._pending if self._pending > self._durable else 0
 
     def join_lanes(self, lanes: Collection[object], into: object) -> None:
