@@ -26,6 +26,7 @@ from durably import (
     Retry,
     SQLiteStore,
     StoreError,
+    aio,
     durable,
     execution,
     fan_out,
@@ -579,3 +580,41 @@ def test_a_codec_whose_text_would_break_the_journal_is_told_so_and_the_journal_s
         ):
             step("a", ran.append, 1, record_args=True)
     assert ran == [1]
+
+
+def generator_function(*args: Any) -> Any:
+    yield from args
+
+
+async def async_generator_function(*args: Any) -> Any:
+    yield args
+
+
+def test_a_generator_function_is_refused_before_it_becomes_a_steps_outcome(inside: Inside) -> None:
+    """Its body has not run, so "the effect has happened" would be a lie that only an operator could mend."""
+    with pytest.raises(TypeError, match="would not run inside"):
+        inside(lambda: step("pages", generator_function, 1))
+    with pytest.raises(TypeError, match="would not run inside"):
+        inside(lambda: fan_out("pages", generator_function, [1]))
+    with pytest.raises(TypeError, match="would not run inside"):
+        step(generator_function)
+
+
+@pytest.mark.parametrize("fn", [generator_function, async_generator_function])
+async def test_a_generator_function_is_refused_in_async_code_too(fn: Any) -> None:
+    with pytest.raises(TypeError, match="would not run inside"):
+        await aio.step("pages", fn, 1)
+    with pytest.raises(TypeError, match="would not run inside"):
+        await aio.fan_out("pages", fn, [1])
+
+
+@pytest.mark.parametrize("option", ["lease", "expires", "wait", "reserve"])
+@pytest.mark.parametrize("block", [execution, aio.execution])
+def test_a_duration_of_a_block_that_is_a_number_is_refused(option: str, block: Any) -> None:
+    with pytest.raises(TypeError, match=r"durations are timedelta"):
+        block("order-1", store=MemoryStore(), **{option: 30})
+
+
+def test_a_block_whose_lease_lasts_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="a lease lasts some time"):
+        execution("order-1", store=MemoryStore(), lease=timedelta(0))

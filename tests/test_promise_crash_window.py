@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from durably import NOT_DONE, Retry, StepInterrupted, current_step, fan_out, step
+from durably import NOT_DONE, LeaseLost, OutOfTime, Retry, StepInterrupted, current_step, fan_out, step
 
-from .stores_for_tests import Attempt, Watched
+from .clocks import Context, FakeClock
+from .stores_for_tests import Attempt, Killed, Watched
 
 pytest_plugins = ["tests.stores_for_tests"]
 
@@ -433,3 +434,40 @@ def test_tries_are_counted_for_the_function_that_runs(attempt: Attempt) -> None:
 
     attempt(lambda: step("a", flaky, retry=Retry(3, on=OSError, delay=timedelta(seconds=1))))
     assert tries == [1, 2, 3]
+
+
+def test_an_attempt_overtaken_while_it_asked_recover_does_not_run_the_step(
+    attempt: Attempt, store: Watched, clock: FakeClock, world: World
+) -> None:
+    """The successor asked too, was told NOT_DONE, and ran it: the effect would happen twice."""
+    world.dies_before = True
+    with pytest.raises(Killed):
+        attempt(lambda: step("post", world.post, recover=world.find))
+    store.revive()
+    clock.advance(60)
+
+    def find_slowly() -> Any:
+        found = world.find()
+        clock.advance(60)
+        assert attempt(lambda: step("post", world.post, "successor's", recover=world.find)) == "successor's"
+        return found
+
+    with pytest.raises(LeaseLost):
+        attempt(lambda: step("post", world.post, "zombie's", recover=find_slowly))
+    assert world.comments == ["successor's"]
+
+
+def test_a_step_is_not_run_when_recover_has_taken_the_time(attempt: Attempt, clock: FakeClock, world: World) -> None:
+    def find_slowly() -> Any:
+        clock.advance(9.5)
+        return NOT_DONE
+
+    with pytest.raises(Boom):
+        attempt(lambda: step("post", raise_boom, recover=world.find))
+    with pytest.raises(OutOfTime):
+        attempt(lambda: step("post", world.post, recover=find_slowly), context=Context(10, clock))
+    assert world.comments == []
+
+
+def raise_boom() -> None:
+    raise Boom

@@ -12,6 +12,7 @@ import pytest
 from durably import (
     NOT_DONE,
     DurablyError,
+    Fatal,
     LeaseLost,
     OutOfTime,
     Retry,
@@ -223,6 +224,24 @@ def test_a_swallowed_out_of_time_does_not_make_another_exception_its_own(attempt
 
     with pytest.raises((Boom, OutOfTime)):
         attempt(body, context=Context(10, clock))
+    assert attempt(body, context=Context(10, clock)) == "whole"
+
+
+def test_a_fatal_made_of_a_stop_signal_ends_the_attempt_and_not_the_execution(
+    attempt: Attempt, store: Watched, clock: FakeClock
+) -> None:
+    """`except Exception` meets stop signals too: too little time is no reason to give up for good."""
+
+    def body() -> str:
+        step("a", spend(clock, 9.5))
+        try:
+            return step("b", lambda: "whole")
+        except Exception as error:
+            raise Fatal("gave up") from error
+
+    with pytest.raises(Fatal):
+        attempt(body, context=Context(10, clock))
+    assert store.head().status == "waiting"
     assert attempt(body, context=Context(10, clock)) == "whole"
 
 
@@ -611,6 +630,17 @@ def test_a_stop_signal_of_another_execution_inside_a_step_is_no_outcome_of_it(at
     with pytest.raises(StoreError):
         attempt(body)
     assert ("error", "a") not in store.lines()
+
+
+def test_the_lost_lease_of_another_execution_inside_a_step_does_not_keep_this_ones(
+    attempt: Attempt, store: Watched
+) -> None:
+    def inner() -> None:
+        raise LeaseLost("execution/inner", 1)
+
+    with pytest.raises(LeaseLost):
+        attempt(lambda: step("a", inner))
+    assert store.head().status == "waiting"
 
 
 # ---- BaseException

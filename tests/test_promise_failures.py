@@ -11,6 +11,7 @@ import pytest
 
 from durably import Fatal, OutOfTime, Retry, fan_out, step
 
+from .clocks import Context, FakeClock
 from .stores_for_tests import Attempt, Watched
 
 pytest_plugins = ["tests.stores_for_tests"]
@@ -282,6 +283,124 @@ def test_an_implicit_context_leaves_history_alone_when_a_later_step_began(attemp
             attempt(body)
     assert flaky.calls == 1
     assert told == ["told"]
+
+
+@pytest.mark.parametrize("raises", ["as it is", "from it", "in an except"])
+def test_what_failed_inside_the_items_of_a_fan_out_that_leaves_is_run_again_too(attempt: Attempt, raises: str) -> None:
+    """Were it history, each attempt would heal one item only: the one whose failure left."""
+    well = False
+    everybody = threading.Barrier(5)
+
+    def call(item: int) -> int:
+        if not well:
+            everybody.wait(10)
+            raise Boom
+        return item
+
+    def item(number: int) -> int:
+        try:
+            return step(f"call/{number}", call, number)
+        except Boom as error:
+            if raises == "as it is":
+                raise
+            if raises == "from it":
+                raise RuntimeError(number) from error
+            raise RuntimeError(number)  # noqa: B904
+
+    with pytest.raises((Boom, RuntimeError)):
+        attempt(lambda: fan_out("item", item, range(5)))
+    well = True
+    assert attempt(lambda: fan_out("item", item, range(5))) == list(range(5))
+
+
+def test_what_failed_inside_an_item_is_run_again_when_a_stop_signal_came_first(
+    attempt: Attempt, clock: FakeClock
+) -> None:
+    well = False
+
+    def call() -> str:
+        if not well:
+            clock.advance(9.5)
+            raise Boom
+        return "well"
+
+    def item(name: str) -> str:
+        return step("call", call) if name == "calls" else step("late", lambda: "late")
+
+    def body() -> list[Any]:
+        return fan_out("item", item, ["calls", "late"], workers=1, return_exceptions=True)
+
+    with pytest.raises(OutOfTime):
+        attempt(body, context=Context(10, clock))
+    well = True
+    assert attempt(body) == ["well", "late"]
+
+
+def test_steps_of_the_items_beside_it_do_not_make_an_items_inner_failure_history(attempt: Attempt) -> None:
+    """An item that raises its own error in an `except` would fail for ever, for what its neighbours did meanwhile."""
+    well = False
+    failed, went_on = threading.Event(), threading.Event()
+
+    def call() -> str:
+        failed.set()
+        if not well:
+            raise Boom
+        return "well"
+
+    def item(name: str) -> str:
+        if name == "beside":
+            failed.wait(10)
+            step("beside", went_on.set)
+            return name
+        try:
+            return step("call", call)
+        except Boom:
+            went_on.wait(10)
+            raise RuntimeError(name)  # noqa: B904
+
+    with pytest.raises(RuntimeError):
+        attempt(lambda: fan_out("item", item, ["calls", "beside"]))
+    well = True
+    assert attempt(lambda: fan_out("item", item, ["calls", "beside"])) == ["well", "beside"]
+
+
+def test_an_inner_failure_from_which_the_code_of_its_item_went_on_is_history(attempt: Attempt) -> None:
+    flaky = Flaky(1)
+    told: list[str] = []
+
+    def item(name: str) -> str:
+        try:
+            return step("inner", flaky)
+        except Boom:
+            step("tell", lambda: told.append("told"))
+            raise RuntimeError("while handling")  # noqa: B904
+
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            attempt(lambda: fan_out("item", item, ["a"]))
+    assert (flaky.calls, told) == (1, ["told"])
+
+
+def test_an_inner_failure_from_which_the_code_after_the_fan_out_went_on_is_history(attempt: Attempt) -> None:
+    flaky = Flaky(1)
+
+    def item(name: str) -> str:
+        try:
+            return step("inner", flaky)
+        except Boom:
+            raise RuntimeError("the item's")  # noqa: B904
+
+    def body() -> str:
+        try:
+            return fan_out("item", item, ["a"])[0]
+        except RuntimeError:
+            step("tell", lambda: None)
+            raise KeyError("while handling")  # noqa: B904
+
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            attempt(body)
+    assert flaky.calls == 1
 
 
 def test_a_step_that_failed_in_an_except_clause_leaves_the_first_failure_history(attempt: Attempt) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durably import ExecutionInProgress, LeaseLost, Retry, StoreError, durable, execution, once, step
+from durably import ExecutionInProgress, LeaseLost, Retry, StoreError, durable, execution, fan_out, once, step
 from durably.clock import SYSTEM
 from durably.entries import Ending
 
@@ -442,6 +442,32 @@ def test_a_lease_taken_away_early_is_learnt_from_the_heartbeat_before_the_next_e
     with pytest.raises(LeaseLost):
         handler({}, None)
     assert ran == []
+
+
+@pytest.mark.parametrize("open_store", ["memory"], indirect=True)
+@pytest.mark.parametrize("return_exceptions", [False, True])
+def test_what_an_item_raised_after_the_lease_was_lost_is_not_given_as_a_result(
+    open_store: Open, return_exceptions: bool
+) -> None:
+    store = open_store(SYSTEM)
+    given: list[Any] = []
+
+    def item(name: str) -> None:
+        head = store.head()
+        assert store.inner.end(head.id, head.owner, Ending("cancelled", "by hand"), until=1e12)
+        time.sleep(0.4)
+        raise Boom
+
+    @durable(store=store, name="cancelled", id=lambda event, context: "1", lease=timedelta(seconds=0.6))
+    def handler(event: Any, context: Any) -> None:
+        if return_exceptions:
+            given.append(fan_out("item", item, ["a"], return_exceptions=True))
+        else:
+            given.append(fan_out("item", item, ["a"]))
+
+    with pytest.raises(LeaseLost):
+        handler({}, None)
+    assert given == []
 
 
 def test_eight_deliveries_at_once_run_the_effects_once(attempt: Attempt, store: Watched) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from durably import (
     NOT_DONE,
     DurablyError,
     ExecutionInProgress,
+    SQLiteStore,
     current_execution,
     current_step,
     durable,
@@ -38,6 +42,60 @@ class Boom(Exception):
 
 def in_thread(fn: Callable[[], Any]) -> Any:
     return Other(fn).result()
+
+
+# ---- forked children
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("way", ["a step", "an exit through the handler", "a return from the handler"])
+def test_a_forked_child_appends_nothing_and_leaves_the_lease_alone(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the attempt's owner id: what it appended would pass for its parent's own lost answer."""
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    store, parent = SQLiteStore(tmp_path / "durably.db"), os.getpid()
+    ran, fails = tmp_path / "ran", True
+
+    def effect(name: str) -> str:
+        with ran.open("a") as file:
+            file.write(f"{name} ")
+        return name
+
+    def in_child() -> int:
+        if way == "a step":
+            step("child", effect, "child")
+        if way == "an exit through the handler":
+            raise SystemExit(3)
+        return 1
+
+    @durable(id=lambda event, context: "1", store=store)
+    def handler(event: object, context: object) -> str:
+        now = current_execution()
+        assert now is not None
+        execution_id = now.id
+        if fails:
+            child = os.fork()
+            if not child:
+                return str(in_child())
+            os.waitpid(child, 0)
+            head = store.read(execution_id, until=time.monotonic() + 5)
+            assert head is not None
+            assert (head.status, head.lease_until > time.time()) == ("running", True)
+        result = step("parent", effect, "parent")
+        if fails:
+            raise Boom
+        return result
+
+    try:
+        with pytest.raises(Boom):
+            handler({}, None)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    fails = False
+    assert handler({}, None) == "parent"
+    assert ran.read_text() == "parent "
 
 
 # ---- outside an execution
@@ -276,11 +334,17 @@ def test_in_lambda_a_fan_out_and_a_decorated_step_in_a_thread_raise_too(
     def lost(n: int) -> None:
         ran.append(n)
 
+    @step.named("named/{n}")
+    def lost_by_name(n: int) -> None:
+        ran.append(n)
+
     def body() -> str:
         with pytest.raises(DurablyError, match="copy_context"):
             in_thread(lambda: fan_out("n", ran.append, [1, 2]))
         with pytest.raises(DurablyError, match="copy_context"), ThreadPoolExecutor(2) as pool:
             list(pool.map(lost, [1, 2]))
+        with pytest.raises(DurablyError, match=r"'named/1'.*copy_context"):
+            in_thread(lambda: lost_by_name(1))
         return "done"
 
     assert attempt(body) == "done"

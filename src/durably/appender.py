@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter
 
 from .entries import Entry
 from .errors import StoreError
@@ -30,7 +31,8 @@ class Appender:
     """The queue of one attempt's entries, and how far it is durable.
 
     Pending entries are held apart: a failure that nobody has handled yet must not ride along with another step's
-    append, or a crash would make it history. They are released when the code that met them begins its next step.
+    append, or a crash would make it history. They are released when the code that met them begins its next step;
+    results of repeatable steps with the next one of any line of control.
     """
 
     def __init__(self, write: Write, next_number: int) -> None:
@@ -42,7 +44,13 @@ class Appender:
         self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._queue: list[Entry] = []
-        self._held: list[tuple[Entry, object]] = []
+        self._free: list[tuple[int, Entry]] = []
+        """Pending results, and failures that were taken back: they go out with the next release."""
+        self._failed: dict[object, dict[str, tuple[int, Entry]]] = {}
+        """Pending failures by lane and step."""
+        self._lane_of: dict[str, object] = {}
+        self._order = 0
+        """Of what is pending, the order in which it came."""
         self._added = 0
         self._durable = 0
         self._pending = 0
@@ -58,23 +66,53 @@ class Appender:
     def hold(self, entries: Sequence[Entry], lane: object) -> None:
         """Keep pending entries back until `release`. A lane is one line of control: an item of a fan-out, or None."""
         with self._lock:
-            self._held.extend((entry, lane) for entry in entries)
+            for entry in entries:
+                self._hold(entry, lane)
+
+    def _hold(self, entry: Entry, lane: object) -> None:
+        self._order += 1
+        if entry.kind == "error":
+            self._failed.setdefault(lane, {})[entry.step] = self._order, entry
+            self._lane_of[entry.step] = lane
+            return
+        failure = self._failed.get(self._lane_of.pop(entry.step, None), {}).pop(entry.step, None)
+        if failure is not None:
+            # Both, in this order and before any later outcome: whichever is written last has the last word.
+            self._free.append(failure)
+        self._free.append((self._order, entry))
 
     def release(self, lanes: Collection[object] | None = None) -> int:
-        """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already."""
-        if not self._held and self._pending <= self._durable:
+        """Queue what is held in these lanes, or in all. Returns the mark at which it is durable, 0 when it is already.
+
+        Results go whatever their lane: another line of control may have been handed one and act on it.
+        """
+        if not self._free and not self._lane_of and self._pending <= self._durable:
             return 0
         with self._lock:
-            let_go = [entry for entry, lane in self._held if lanes is None or lane in lanes]
-            if let_go:
-                self._held = [pair for pair in self._held if lanes is not None and pair[1] not in lanes]
-                self._pending = self._add(let_go)
+            chosen = tuple(self._failed) if lanes is None else lanes
+            failed = [pair for lane in chosen for pair in self._failed.pop(lane, {}).values()]
+            for _, entry in failed:
+                self._lane_of.pop(entry.step, None)
+            if let_go := sorted([*self._free, *failed], key=itemgetter(0)):
+                self._free = []
+                self._pending = self._add([entry for _, entry in let_go])
             return self._pending if self._pending > self._durable else 0
 
     def join_lanes(self, lanes: Collection[object], into: object) -> None:
         """A fan-out is over: what its items hold is held by the code that called it."""
         with self._lock:
-            self._held = [(entry, into if lane in lanes else lane) for entry, lane in self._held]
+            for lane in lanes:
+                joined = self._failed.pop(lane, {})
+                self._failed.setdefault(into, {}).update(joined)
+                self._lane_of.update(dict.fromkeys(joined, into))
+
+    def release_all(self) -> int:
+        """Queue all that is held. Returns the mark of everything there is, also of what is being written at this moment.
+
+        A cancelled task does not wait for its own append, and no lease may be given back while one is under way.
+        """
+        self.release()
+        return self._added
 
     def is_durable(self, mark: int) -> bool:
         """Whether everything up to the mark is in the store. Raises what broke the appender."""

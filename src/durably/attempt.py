@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import hooks
 from .appender import Appender
 from .codec import Codec
 from .entries import Entry, Head, Segment
-from .errors import DurablyError, LeaseLost, OutOfTime, StoreError
+from .errors import DuplicateStep, DurablyError, LeaseLost, OutOfTime, StoreError
 from .journal import Frame, Journal
 from .stores.protocol import SEGMENT_GRACE_S, Store
 
@@ -52,23 +53,35 @@ class Attempt:
         self.journal = Journal(head.id, head.attempt, segments)
         self.appender = Appender(self._write, len(segments) + 1)
         self.lock = threading.Lock()
+        self._process = os.getpid()
         self.stopped: Exception | None = None
         self.ended = False
         self.completed = False
         self.left_as = "lost"
         """The status it left its execution in, once it has."""
         self.left_with: BaseException | None = None
-        self.running = 0
+        self.running: set[str] = set()
         self.lines: dict[Frame | None, list[tuple[Frame, Any]]] = {}
         """Asyncio tasks that are lines of control of their own, and the frames that stand for them, by the lane around them."""
         self.writer: Any = None
         """The asyncio task that writes for all."""
         self.ran = 0
 
+    @property
+    def is_a_forks(self) -> bool:
+        """Whether this is the copy that a forked child got: two processes that append as one owner would hide each other's."""
+        return os.getpid() != self._process
+
     # What a step asks before it begins.
 
-    def find(self, step: str, parent: Frame | None) -> Entry | None:
+    def find(self, frame: Frame) -> Entry | None:
         """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
+        step = frame.step
+        if self.is_a_forks:
+            raise DurablyError(
+                f"step {step!r} was called in a process forked from the one that runs execution {self.head.id!r}. Only that "
+                "one can append, so it was not run. Make the call that starts the process and takes its answer the step."
+            )
         with self.lock:
             if self.ended:
                 raise DurablyError(
@@ -77,10 +90,13 @@ class Attempt:
                 )
             if self.stopped is not None:
                 raise self.stopped
-            outcome = self.journal.begin(step, parent)
-            if outcome is None:
+            outcome = self.journal.begin(step, frame.parent)
+            if outcome is not None:
+                self.journal.count_begun(frame)
+            else:
                 self._refuse_if_finished(step)
-                self.running += 1
+                self._refuse_if_running(step)
+                self.running.add(step)
             return outcome
 
     def _refuse_if_finished(self, step: str) -> None:
@@ -90,16 +106,25 @@ class Attempt:
                 "completed execution is only replayed. Test ex.finished before new work, or use another execution id."
             )
 
-    def count_begun(self) -> None:
+    def _refuse_if_running(self, step: str) -> None:
+        """Its name was freed by a new try of the step around it, and the run of the last try goes on."""
+        if step in self.running:
+            hint = (
+                "It is still running from the last try of the step around it: there, wait for all that a try has begun "
+                "before it ends (asyncio.TaskGroup does, asyncio.gather does not)."
+            )
+            raise DuplicateStep(self.head.id, step, hint)
+
+    def count_begun(self, frame: Frame) -> None:
         """A step was let begin: it will run."""
         with self.lock:
             self.ran += 1
-            self.journal.begun += 1
+            self.journal.count_begun(frame)
 
     def left_step(self, frame: Frame) -> None:
         """A step that `find` let begin is over, whichever way."""
         with self.lock:
-            self.running -= 1
+            self.running.discard(frame.step)
         if hooks.watching:
             hooks.tell(hooks.StepEnded(self.head, frame.step, frame.outcome, frame.error))
 
@@ -151,6 +176,21 @@ class Attempt:
             self.journal.remember(entry)
             self.appender.hold((entry,), lane)
 
+    def join_lanes(self, lanes: Collection[Frame | None], into: Frame | None) -> None:
+        """These lines of control are over: what they hold, and what failed on them, is that one's from here on."""
+        self.appender.join_lanes(lanes, into)
+        with self.lock:
+            self.journal.join(lanes, into)
+
+    def take_back(self, error: BaseException | None) -> None:
+        """Queue what takes back the failures that leave the handler with this exception."""
+        with self.lock:
+            # Of several tasks that failed, asyncio.gather hands on the first: nobody was told what ended the others.
+            tasks = [task for lines in self.lines.values() for _, task in lines]
+            over = [task for task in tasks if task.done() and not task.cancelled()]
+            beside = [] if error is None else [task.exception() for task in over if task.exception() is not None]
+            self.appender.hold(self.journal.left(error, beside), None)
+
     def settle(self, mark: int) -> None:
         """Return when everything up to the mark is in the store. LeaseLost and StoreError stop the attempt."""
         try:
@@ -179,6 +219,8 @@ class Attempt:
 
     def _write(self, number: int, entries: tuple[Entry, ...]) -> None:
         head = self.head
+        if self.is_a_forks:
+            raise LeaseLost(head.id, head.attempt, "this process was forked from the one that holds it")
         if self.completed:
             raise LeaseLost(head.id, head.attempt, "its handler returned while this step was still running")
         expires_at = None if head.expires_at is None else head.expires_at + SEGMENT_GRACE_S

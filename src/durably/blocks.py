@@ -11,7 +11,18 @@ from .attempt import Attempt
 from .codec import JSON, Codec, returns_of
 from .current import Entered, enter_attempt, leave_attempt
 from .errors import DurablyError
-from .execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution, replay_of
+from .execution import (
+    EXPIRES,
+    LEASE,
+    Opened,
+    Plan,
+    complete,
+    finished_result,
+    leave,
+    open_execution,
+    refuse_durations,
+    replay_of,
+)
 from .naming import checked_id, execution_id
 from .options import make_options
 from .steps import run as run_step
@@ -37,6 +48,7 @@ class Block:
         codec: Codec = JSON,
         returns: object = None,
     ) -> None:
+        refuse_durations("execution", lease, expires, wait, reserve)
         self.plan = Plan(
             id=execution_id("execution", checked_id(id, "execution(id)")),
             store=open_store(store),
@@ -108,10 +120,14 @@ class execution(Block):  # a context manager that reads as a word
 def enter(block: Block) -> Attempt:
     """Open the block's execution: the attempt that runs it, or one that only replays a finished one."""
     opened = block.opened = open_execution(block.plan)
-    if opened.attempt is not None:
-        return opened.attempt
-    block.result = finished_result(block.plan, opened.head)
-    return replay_of(block.plan, opened.head)
+    return replay(block) if opened.attempt is None else opened.attempt
+
+
+def replay(block: Block) -> Attempt:
+    """The attempt that only replays the block's finished execution. Raises what a `Fatal` one failed with."""
+    head = block.entered().head
+    block.result = finished_result(block.plan, head)
+    return replay_of(block.plan, head)
 
 
 def leave_block(block: Block, error: BaseException | None) -> None:

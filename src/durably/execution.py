@@ -61,6 +61,15 @@ class Plan(NamedTuple):
         return self.store.clock.monotonic() + patience
 
 
+def refuse_durations(what: str, lease: object, expires: object, wait: object, reserve: object) -> None:
+    """Raise TypeError or ValueError for a duration that can't be meant, where it is written and not at the claim."""
+    for option, value in (("lease", lease), ("expires", expires), ("wait", wait), ("reserve", reserve)):
+        if (value is not None or option == "lease") and not isinstance(value, timedelta):
+            raise TypeError(f"{what}({option}={value!r}): durations are timedelta, for example timedelta(seconds=30).")
+    if isinstance(lease, timedelta) and lease <= timedelta(0):
+        raise ValueError(f"{what}(lease={lease!r}): a lease lasts some time; the default is 30 seconds.")
+
+
 def random_id(size: int) -> str:
     """Random hex of that many bytes, made when it is needed: what import makes is shared by snapshot and fork."""
     return os.urandom(size).hex()
@@ -133,16 +142,18 @@ def complete(opened: Opened, value: object, check: Callable[[object, str], None]
     plan, attempt = opened.plan, _attempt_of(opened)
     if attempt.stopped is not None:
         raise attempt.stopped
+    if attempt.is_a_forks:
+        raise LeaseLost(plan.id, attempt.head.attempt, "this process was forked from the one that holds it")
     what = f"the result of the handler {plan.qualname or plan.function!r} in execution {plan.id!r}"
     text, shown = encode_result(plan.codec, value, plan.returns, what)
     if check is not None:
         check(shown, what)
-    attempt.settle(attempt.appender.release())
+    attempt.settle(attempt.appender.release_all())
     _close(attempt)
     attempt.completed = True
     if attempt.running:
         log.warning(
-            "%s is completed while %d of its steps are running; their outcomes are lost", plan.id, attempt.running
+            "%s is completed while %d of its steps are running; their outcomes are lost", plan.id, len(attempt.running)
         )
     ending = Ending("completed", "completed", text, expires_s=_seconds(plan.expires))
     if not plan.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
@@ -157,27 +168,34 @@ def leave(opened: Opened, error: BaseException | None, how: str | None = None) -
     Never raises: the handler's own exception is on its way. Where the store fails, the lease is left to run out.
     """
     attempt = _attempt_of(opened)
+    if attempt.is_a_forks:
+        return  # the lease is its parent's, which is still running
     attempt.left_with = error
     _close(attempt)
-    if isinstance(attempt.stopped, LeaseLost):
+    if isinstance(attempt.stopped, LeaseLost) and attempt.stopped.execution == attempt.head.id:
         return
     if attempt.running:
         log.warning(
             "attempt %d of %s ended while %d of its steps were running; its lease is left to run out",
             attempt.head.attempt,
             attempt.head.id,
-            attempt.running,
+            len(attempt.running),
         )
         return
     try:
         unsettled = _settle_what_is_left(attempt, error)
         ending = Ending("waiting", how or _how(error), unsettled=unsettled)
-        if error is not None and is_fatal(error):
+        if error is not None and is_fatal(error) and not _is_built_on_a_stop(attempt):
             ending = Ending("failed", _how(error), encode_exception(error, attempt.codec), unsettled)
         if attempt.store.end(attempt.head.id, attempt.head.owner, ending, until=attempt.until()):
             attempt.left_as = ending.status
     except (StoreError, LeaseLost) as trouble:
         log.warning("could not release the lease of %s, it is left to run out: %s", attempt.head.id, trouble)
+
+
+def _is_built_on_a_stop(attempt: Attempt) -> bool:
+    """Whether what the handler made of it came after a stop signal: like a result then, it is not remembered."""
+    return attempt.stopped is not None and not is_fatal(attempt.stopped)
 
 
 def _claim_or_wait(plan: Plan, reserve_s: float) -> tuple[Claimed, Lease]:
@@ -259,11 +277,10 @@ def _fence(plan: Plan, head: Head, number: int) -> Segment:
 
 def _settle_what_is_left(attempt: Attempt, error: BaseException | None) -> bool:
     """Append what is pending and what is taken back. True when an append's fate is unknown, so the next attempt must fence."""
-    with attempt.lock:
-        attempt.appender.hold(attempt.journal.left(error), None)
+    attempt.take_back(error)
     if not attempt.appender.fate_unknown:
         try:
-            attempt.appender.settle(attempt.appender.release())
+            attempt.appender.settle(attempt.appender.release_all())
         except StoreError as trouble:
             log.warning("could not append the last entries of %s: %s", attempt.head.id, trouble)
     return attempt.appender.fate_unknown

@@ -81,7 +81,7 @@ class FanOut:
     def close(self, answers: Sequence[Answer | None]) -> list[BaseException]:
         """All items are over and durable: their failures, in the journal's order, share one fate from here on."""
         attempt = self._attempt
-        attempt.appender.join_lanes(set(self.frames), self._lane)
+        attempt.join_lanes(set(self.frames), self._lane)
         with attempt.lock:
             attempt.journal.regroup(self._names)
             failed = attempt.journal.remembered_failures(self._names)
@@ -96,9 +96,9 @@ class FanOut:
             attempt.appender.hold(attempt.journal.never_handed_over(self._names), None)
 
     def refuse_stop(self, answer: Answer) -> Answer:
-        """The answer, unless it is the stop signal, which is raised."""
+        """The answer, unless the attempt was stopped: then the signal is raised, for what failed meanwhile is no outcome."""
         stopped = self._attempt.stopped
-        if stopped is not None and answer.error is stopped:
+        if stopped is not None and answer.error is not None:
             raise stopped
         return answer
 

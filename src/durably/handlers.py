@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .codec import JSON, Codec, Unencodable, returns_of
 from .errors import DurablyError
-from .execution import EXPIRES, LEASE, Plan
+from .execution import EXPIRES, LEASE, Plan, refuse_durations
 from .naming import checked_id, execution_id, function_name
 from .outcomes import refuse_what_lambda_cannot_return
 from .stores.protocol import Store
@@ -42,12 +42,7 @@ class Settings(NamedTuple):
 
 def refuse_settings(settings: Settings) -> None:
     """Raise TypeError or ValueError for an option that can't be meant, at decoration."""
-    for option in ("lease", "expires", "wait", "reserve"):
-        value = getattr(settings, option)
-        if (value is not None or option == "lease") and not isinstance(value, timedelta):
-            raise TypeError(f"durable({option}={value!r}): durations are timedelta, for example timedelta(seconds=30).")
-    if settings.lease <= timedelta(0):
-        raise ValueError(f"durable(lease={settings.lease!r}): a lease lasts some time; the default is 30 seconds.")
+    refuse_durations("durable", settings.lease, settings.expires, settings.wait, settings.reserve)
     if settings.id is not None and not callable(settings.id):
         raise TypeError(
             f"durable(id={settings.id!r}): write a function, for example id=lambda event, context: event['id']."

@@ -6,7 +6,7 @@ exception leaves the handler, which failures it takes back. The caller holds a l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from .entries import Entry, Segment
 from .errors import DuplicateStep, StoreError
@@ -60,13 +60,17 @@ class Frame:
 class Failure:
     """A step's exception as this attempt saw it, raised anew or replayed."""
 
-    __slots__ = ("begun", "error", "group", "permanent", "step")
+    __slots__ = ("begun", "error", "group", "lane", "permanent", "step")
 
-    def __init__(self, step: str, error: BaseException, begun: int, group: object, permanent: bool) -> None:
+    def __init__(
+        self, step: str, error: BaseException, lane: Frame | None, begun: int, group: object, permanent: bool
+    ) -> None:
         self.step = step
         self.error = error
+        self.lane = lane
+        """The line of control that was handed it."""
         self.begun = begun
-        """How many steps had begun when it was raised: more than that since means that the code went on."""
+        """How many steps that line had begun when it was raised: more than that since means that the code went on."""
         self.group = group
         """The failures of one fan-out share one, and so one fate."""
         self.permanent = permanent
@@ -78,9 +82,9 @@ class Journal:
     def __init__(self, execution: str, attempt: int, segments: Iterable[Segment] = ()) -> None:
         self.execution = execution
         self.attempt = attempt
-        self.begun = 0
-        """Steps replayed or run. One that a stop signal refused has not begun."""
         self.replayed = 0
+        self._begun: dict[Frame | None, int] = {}
+        """Steps replayed or run, by line of control. One that a stop signal refused has not begun."""
         self._outcomes: dict[str, Entry] = {}
         self._started: set[str] = set()
         self._used: set[str] = set()
@@ -114,9 +118,13 @@ class Journal:
             parent = parent.parent
         outcome = self._outcomes.get(step)
         if outcome is not None:
-            self.begun += 1
             self.replayed += 1
         return outcome
+
+    def count_begun(self, frame: Frame) -> None:
+        """The step is replayed or will run, so the code of its line of control, and of those around it, has gone on."""
+        for lane in frame.lanes():
+            self._begun[lane] = self._begun.get(lane, 0) + 1
 
     def has_outcome(self, step: str) -> bool:
         """Whether the step is remembered, without using its name."""
@@ -142,16 +150,25 @@ class Journal:
         wanted = set(steps)
         return [name for name, entry in self._outcomes.items() if name in wanted and entry.kind == "error"]
 
-    def raised(self, step: str, error: BaseException, *, permanent: bool = False, group: object = None) -> None:
-        """Note that the user's code is being handed this failure."""
-        self._failures.append(Failure(step, error, self.begun, group or object(), permanent))
+    def raised(self, step: str, error: BaseException, lane: Frame | None = None, *, permanent: bool = False) -> None:
+        """Note that the user's code is being handed this failure, on that line of control."""
+        self._failures.append(Failure(step, error, lane, self._begun.get(lane, 0), object(), permanent))
+
+    def join(self, lanes: Collection[Frame | None], into: Frame | None) -> None:
+        """These lines of control are over: their failures are now the affair of the one they came from."""
+        for failure in self._failures:
+            if failure.lane in lanes:
+                failure.begun = -1 if self._went_on(failure) else self._begun.get(into, 0)
+                failure.lane = into
+        for lane in lanes:
+            self._begun.pop(lane, None)
 
     def regroup(self, steps: Iterable[str]) -> None:
         """Let the failures of these steps share one fate, as raised now: their fan-out hands them on together."""
         members, group = set(steps), object()
         for failure in self._failures:
             if failure.step in members:
-                failure.group, failure.begun = group, self.begun
+                failure.group, failure.begun = group, self._begun.get(failure.lane, 0)
 
     def retry(self, frame: Frame) -> list[Entry]:
         """Free the names used in the last try of this step; its failures are taken back, its results are kept."""
@@ -163,26 +180,46 @@ class Journal:
         return self._take_back(lost)
 
     def never_handed_over(self, steps: Iterable[str]) -> list[Entry]:
-        """Take back the failures of these steps: a stop signal came before the code could see them."""
+        """Take back the failures of these steps, and what they came from: a stop signal came before the code saw them."""
         unseen = set(steps)
-        return self._take_back([failure for failure in self._failures if failure.step in unseen])
+        gone = [failure for failure in self._failures if failure.step in unseen]
+        return self._take_back([*gone, *self._came_from(gone)])
 
-    def left(self, error: BaseException | None) -> list[Entry]:
-        """The entries that take back what left the handler with this exception.
+    def left(self, error: BaseException | None, beside: Collection[BaseException] = ()) -> list[Entry]:
+        """The entries that take back what left the handler with this exception, and with those that ended tasks beside it.
 
         None is an answer that counts as a failure without an exception (an HTTP status of 400 or more): it takes back
         the failures after which no step has begun.
         """
-        certain, likely = reached(error)
+        certain, likely = reached([error, *beside])
         gone = [failure for failure in self._failures if self._has_left(failure, certain, likely, error)]
-        groups = {id(failure.group) for failure in gone}
-        return self._take_back([failure for failure in self._failures if id(failure.group) in groups])
+        return self._take_back([*gone, *self._came_from(gone)])
+
+    def _came_from(self, gone: Sequence[Failure]) -> list[Failure]:
+        """The failures that share the fate of these: of their fan-outs, and of the steps inside that these came from."""
+        found: list[Failure] = []
+        seen = {id(failure) for failure in gone}
+        while gone:
+            groups = {id(failure.group) for failure in gone}
+            certain, likely = reached([failure.error for failure in gone])
+            gone = [
+                failure
+                for failure in self._failures
+                if id(failure) not in seen
+                and (id(failure.group) in groups or self._has_left(failure, certain, likely, failure.error))
+            ]
+            seen.update(id(failure) for failure in gone)
+            found.extend(gone)
+        return found
 
     def _has_left(self, failure: Failure, certain: set[int], likely: set[int], error: BaseException | None) -> bool:
         if id(failure.error) in certain:
             return True
-        went_on = self.begun > failure.begun
-        return not went_on and (error is None or id(failure.error) in likely)
+        return not self._went_on(failure) and (error is None or id(failure.error) in likely)
+
+    def _went_on(self, failure: Failure) -> bool:
+        # Steps of other lines tell nothing: the items beside this one begin theirs whatever becomes of it.
+        return self._begun.get(failure.lane, 0) > failure.begun
 
     def _take_back(self, failures: Sequence[Failure]) -> list[Entry]:
         entries = []
@@ -195,21 +232,20 @@ class Journal:
         return entries
 
 
-def reached(error: BaseException | None) -> tuple[set[int], set[int]]:
-    """The ids of the exceptions that `error` carries out for certain, and those it only reaches by `__context__`.
+def reached(errors: Iterable[BaseException | None]) -> tuple[set[int], set[int]]:
+    """The ids of the exceptions that `errors` carry out for certain, and those they only reach by `__context__`.
 
     `raise … from` and ExceptionGroup say so in the code; `__context__` is set by Python on any raise in an `except`.
     """
     certain: dict[int, BaseException] = {}
     likely: dict[int, BaseException] = {}
-    _walk(error, certain, by_context=False)
-    for found in list(certain.values()):
-        _walk(found, likely, by_context=True)
+    _walk(errors, certain, by_context=False)
+    _walk(certain.values(), likely, by_context=True)
     return set(certain), set(likely)
 
 
-def _walk(error: BaseException | None, found: dict[int, BaseException], *, by_context: bool) -> None:
-    todo = [error]
+def _walk(errors: Iterable[BaseException | None], found: dict[int, BaseException], *, by_context: bool) -> None:
+    todo = list(errors)
     while todo:
         exc = todo.pop()
         if exc is None or id(exc) in found:

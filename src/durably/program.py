@@ -69,12 +69,12 @@ class Answer(NamedTuple):
 Program = Generator[Request, Any, Answer]
 
 
-def replay(attempt: Attempt, outcome: Entry, returns: object) -> Answer:
+def replay(attempt: Attempt, frame: Frame, outcome: Entry, returns: object) -> Answer:
     """The answer of a remembered outcome."""
     if outcome.kind == "error":
         error = decode_exception(outcome.payload, attempt.codec)
         with attempt.lock:
-            attempt.journal.raised(outcome.step, error, permanent=outcome.permanent)
+            attempt.journal.raised(outcome.step, error, frame.lane, permanent=outcome.permanent)
         return Answer(None, error)
     try:
         return Answer(attempt.codec.decode(outcome.payload, returns))
@@ -93,7 +93,7 @@ def run_step(attempt: Attempt, frame: Frame, options: Options, returns: object, 
     attempt.refuse_if_late(step, options.reserve_s)
     if attempt.needs_renewal():
         yield Renew()
-    attempt.count_begun()
+    attempt.count_begun(frame)
     began = attempt.clock.now()
     frame.redact = (*options.redact,)
     if hooks.watching:
@@ -155,6 +155,10 @@ def _try(attempt: Attempt, frame: Frame, options: Options, *, ask_first: bool) -
             return Answer(None, attempt.stop(error))
         if error is not None or value is not NOT_DONE:
             return Answer(value, error)
+        # Asking may have taken long: another attempt may have taken over meanwhile, and run what is about to be run here.
+        attempt.refuse_if_late(frame.step, options.reserve_s)
+        if attempt.needs_renewal():
+            yield Renew()
     value, error = yield Call(recover=False)
     if isinstance(error, STOP_SIGNALS):
         return Answer(None, attempt.stop(error))
@@ -199,7 +203,7 @@ def _failed(
     entry = _outcome("error", attempt, frame, payload, began, arguments, permanent=permanent)
     attempt.remember_pending(entry, frame.lane)
     with attempt.lock:
-        attempt.journal.raised(frame.step, error, permanent=permanent)
+        attempt.journal.raised(frame.step, error, frame.lane, permanent=permanent)
     frame.outcome, frame.error = entry, error
     return Answer(None, error)
 

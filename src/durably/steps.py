@@ -24,6 +24,7 @@ Ts = TypeVarTuple("Ts")
 
 _PLAIN = Options()
 _CO_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_CO_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class _Step:
@@ -76,12 +77,27 @@ step = _Step()
 
 def refuse_async(name: str, fn: Callable[..., Any] | None) -> None:
     """Raise TypeError when a step's function, or its `recover`, is async, before it is called."""
-    code = getattr(getattr(fn, "func", fn), "__code__", None)
+    refuse_generator(name, fn)
+    code = _code_of(fn)
     if code is not None and code.co_flags & _CO_ASYNC:
         raise TypeError(
             f"step {name!r} was given the async function {getattr(fn, '__qualname__', fn)!r} in plain code, which can't await "
             "it. Use the same names from durably.aio in async code."
         )
+
+
+def refuse_generator(name: str, fn: Callable[..., Any] | None) -> None:
+    """Raise TypeError for a generator function: called, it has done nothing yet, and there would be nothing to remember."""
+    code = _code_of(fn)
+    if code is not None and code.co_flags & _CO_GENERATOR:
+        raise TypeError(
+            f"step {name!r} was given the generator function {getattr(fn, '__qualname__', fn)!r}, whose body would not run inside "
+            "the step. Let it return a list, or write step('name', lambda: list(fn(…)))."
+        )
+
+
+def _code_of(fn: Callable[..., Any] | None) -> Any:
+    return getattr(getattr(fn, "func", fn), "__code__", None)
 
 
 def run(
@@ -134,12 +150,12 @@ def begin(
     attempt: Attempt, frame: Frame, fn: Callable[..., Any], options: Options, args: tuple[Any, ...]
 ) -> tuple[Answer, Program | None]:
     """Use the step's name: its remembered answer, or the program that runs it, after which `left_step` is due."""
-    outcome = attempt.find(frame.step, frame.parent)
+    outcome = attempt.find(frame)
     returns = returns_of(fn) if options.returns is None else options.returns
     if outcome is not None:
         if hooks.watching:
             hooks.tell(hooks.StepReplayed(attempt.head, outcome))
-        return replay(attempt, outcome, returns), None
+        return replay(attempt, frame, outcome, returns), None
     arguments = ""
     if options.record_args:
         arguments = arguments_text(attempt.codec, fn, args, (*patterns_of(attempt.store, options),))
@@ -221,12 +237,14 @@ def _decorated(fn: Callable[P, R], name: str, options: Options) -> Callable[P, R
 
     @functools.wraps(fn)
     def as_step(*args: P.args, **kwargs: P.kwargs) -> R:
-        if running.get() is None:
-            return _run_alone(name, functools.partial(fn, *args, **kwargs)) if not is_template else fn(*args, **kwargs)
+        result: R
+        if not is_template and running.get() is None:
+            result = _run_alone(name, functools.partial(fn, *args, **kwargs))
+            return result
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         full = name.format(**bound.arguments) if is_template else name
-        result: R = run(full, fn, args, options, functools.partial(fn, *args, **kwargs))
+        result = run(full, fn, args, options, functools.partial(fn, *args, **kwargs))
         return result
 
     return as_step

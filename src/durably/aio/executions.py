@@ -6,11 +6,12 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
-from ..blocks import Block, enter, leave_block, once_plan
+from ..blocks import Block, leave_block, once_plan, replay
 from ..codec import JSON, Codec
 from ..current import enter_attempt, leave_attempt
 from ..execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution
@@ -18,6 +19,7 @@ from ..handlers import Settings, check_of_result, failing_status, plan_of, refus
 from ..options import make_options
 from ..stores.protocol import Store
 from .steps import run as run_step
+from .threads import on_thread, on_waiting_thread
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -80,11 +82,11 @@ async def _run(work: Callable[[], Awaitable[Any]], plan: Plan, identity: Identit
         value = await work()
         status = failing_status(value) if identity.http else None
         if status is not None and opened.attempt.stopped is None:
-            await finished(asyncio.to_thread(leave, opened, None, f"HTTP {status}"))
+            await finished(on_thread(leave, opened, None, f"HTTP {status}"))
             return value
-        return await finished(asyncio.to_thread(complete, opened, value, check_of_result()))
+        return await finished(on_thread(complete, opened, value, check_of_result()))
     except BaseException as error:
-        await finished(asyncio.to_thread(leave, opened, error))
+        await finished(on_thread(leave, opened, error))
         raise
     finally:
         leave_attempt(opened.attempt, token)
@@ -92,38 +94,47 @@ async def _run(work: Callable[[], Awaitable[Any]], plan: Plan, identity: Identit
 
 async def open_on_thread(plan: Plan) -> Opened:
     """Claim on a thread. Cancelled meanwhile, what was claimed is released again."""
-    claim = asyncio.ensure_future(asyncio.to_thread(open_execution, plan))
+    claim = on_thread(open_execution, plan) if plan.wait is None else on_waiting_thread(open_execution, plan)
     try:
         return await asyncio.shield(claim)
     except asyncio.CancelledError as cancelled:
-        await asyncio.wait([claim])
+        await _over(claim)
         if not claim.cancelled() and claim.exception() is None and claim.result().attempt is not None:
-            await finished(asyncio.to_thread(leave, claim.result(), cancelled))
+            await finished(on_thread(leave, claim.result(), cancelled))
         raise
 
 
-async def finished(work: Awaitable[R]) -> R:
+async def finished(work: asyncio.Future[R]) -> R:
     """Await to the end even when cancelled: half a release helps nobody."""
-    task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await _over(work)
         raise
+
+
+async def _over(work: asyncio.Future[R]) -> None:
+    """Return when it is done, however often this task is cancelled meanwhile: nobody else would release the lease."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 class execution(Block):  # a context manager that reads as a word
     """As `durably.execution`: `async with execution("order-42") as ex: ex.result = await step(…)`."""
 
     async def __aenter__(self) -> execution:
-        self.enter_with(await asyncio.to_thread(enter, self), asyncio.current_task())
+        self.opened = opened = await open_on_thread(self.plan)
+        # Between the claim and entering there is no await, where a cancellation would leave the lease with nobody.
+        attempt = opened.attempt if opened.attempt is not None else await on_thread(replay, self)
+        self.enter_with(attempt, asyncio.current_task())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await finished(asyncio.to_thread(leave_block, self, error))
+            await finished(on_thread(leave_block, self, error))
         finally:
             self.leave_context()
 
@@ -138,10 +149,10 @@ async def once(id: str, fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, store:
     token = enter_attempt(opened.attempt, asyncio.current_task())
     try:
         value = await run_step("once", fn, args, make_options())
-        result: R = await finished(asyncio.to_thread(complete, opened, value))
+        result: R = await finished(on_thread(complete, opened, value))
         return result
     except BaseException as error:
-        await finished(asyncio.to_thread(leave, opened, error))
+        await finished(on_thread(leave, opened, error))
         raise
     finally:
         leave_attempt(opened.attempt, token)

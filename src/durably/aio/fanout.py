@@ -11,6 +11,7 @@ from ..current import Running, refuse_lost_context
 from ..fan import FanOut, Items
 from ..options import Options, StepOptions
 from ..program import Answer
+from ..steps import refuse_generator
 from .steps import on_this_line, perform, run_alone
 from .writing import settle
 
@@ -59,6 +60,7 @@ async def fan_out(
 ) -> Any:
     """As `durably.fan_out`, awaited: `fn` may be async or plain, and `workers` items run at once."""
     work = Items(name, items, key, workers)
+    refuse_generator(name, fn)
     here = on_this_line()
     work.refuse_twins(here.attempt.head.id if here is not None else "(none)")
     made = work.options(options)
@@ -131,15 +133,18 @@ async def _as_coroutine(call: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 async def _all_of(crew: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all; a cancelled caller cancels them, and still waits, so that none outlives the call."""
+    """Wait for all; a cancelled caller cancels them, each time, and still waits, so that none outlives the call."""
+    cancelled: asyncio.CancelledError | None = None
     try:
-        if crew:
-            await asyncio.wait(crew)
-    except asyncio.CancelledError:
-        for task in crew:
-            task.cancel()
-        await asyncio.wait(crew)
-        raise
+        while not all(task.done() for task in crew):
+            try:
+                await asyncio.wait(crew)
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+                for task in crew:
+                    task.cancel()
+        if cancelled is not None:
+            raise cancelled
     finally:
         for task in crew:
             if task.done() and not task.cancelled():

@@ -1,4 +1,4 @@
-"""`step`, awaited: does what a step's program asks for, with the store's calls on a thread of the loop's executor."""
+"""`step`, awaited: does what a step's program asks for, with the store's calls on a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..current import Running, enter_try, leave_try, lone_step, refuse_lost_cont
 from ..journal import Frame
 from ..options import Options, StepOptions, check_name, make_options
 from ..program import Answer, Call, Pause, Program, Renew, Settle
-from ..steps import begin, mark_stopped
+from ..steps import begin, mark_stopped, refuse_generator
+from .threads import on_thread
 from .writing import settle
 
 P = ParamSpec("P")
@@ -66,6 +67,7 @@ async def run(
     check_name(name)
     if not callable(fn):
         raise TypeError(f"step {name!r}: {fn!r} is not a function. Pass it uncalled: step({name!r}, fn, *args).")
+    refuse_generator(name, fn)
     call = call or functools.partial(fn, *args)
     here = on_this_line()
     if here is None:
@@ -84,7 +86,8 @@ def on_this_line() -> Running | None:
     if here is not None and here.line is not task:
         # Its failures are its parent's business only when it is over: until then they are held apart.
         line = Frame("", here.frame, is_item=True)
-        here.attempt.lines.setdefault(_lane_around(line), []).append((line, task))
+        with here.attempt.lock:
+            here.attempt.lines.setdefault(_lane_around(line), []).append((line, task))
         here = Running(here.attempt, line, task)
         running.set(here)
     return here
@@ -133,7 +136,7 @@ async def _drive(
             elif type(request) is Pause:
                 await asyncio.sleep(request.seconds)
             elif type(request) is Renew:
-                await asyncio.to_thread(attempt.renew)
+                await on_thread(attempt.renew)
     except StopIteration as done:
         result: Answer = done.value
         mark_stopped(attempt, frame, result.error)
@@ -157,17 +160,20 @@ async def _call(attempt: Attempt, frame: Frame, fn: Callable[[], Any], recover: 
 
 def _join_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> None:
     """What a finished task's steps left is its parent's, and goes out before the parent's next step; not before a sibling's."""
-    over = _take_lines_that_are_over(attempt, lane)
+    if not attempt.lines:
+        return
+    with attempt.lock:
+        over = _take_lines_that_are_over(attempt, lane)
     if over:
-        attempt.appender.join_lanes(over, lane)
+        attempt.join_lanes(over, lane)
 
 
 def _take_lines_that_are_over(attempt: Attempt, lane: Frame | None) -> set[Frame]:
     lines = attempt.lines.pop(lane, ())
-    alive = [(line, task) for line, task in lines if not task.done()]
+    over = {line for line, task in lines if task.done()}
+    alive = [pair for pair in lines if pair[0] not in over]
     if alive:
         attempt.lines[lane] = alive
-    over = {line for line, task in lines if task.done()}
     return over.union(*[_take_lines_that_are_over(attempt, line) for line in over])
 
 

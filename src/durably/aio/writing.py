@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..attempt import Attempt
+from .threads import on_thread
 
 
 async def settle(attempt: Attempt, mark: int, *, behind: int = 0) -> None:
@@ -19,14 +20,15 @@ async def settle(attempt: Attempt, mark: int, *, behind: int = 0) -> None:
 
 
 def _writer(attempt: Attempt) -> asyncio.Task[None]:
-    if attempt.writer is None or attempt.writer.done():
-        attempt.writer = asyncio.create_task(_write(attempt))
+    writer: asyncio.Task[None] | None = attempt.writer
+    # A task of another loop can't be awaited here: plain code may have begun a loop in each thread of a fan-out.
+    if writer is None or writer.done() or writer.get_loop() is not asyncio.get_running_loop():
+        writer = attempt.writer = asyncio.create_task(_write(attempt))
         # Whoever needs the entries asks for them again and is told; nobody may be waiting for this very task.
-        attempt.writer.add_done_callback(lambda task: task.cancelled() or task.exception())
-    writer: asyncio.Task[None] = attempt.writer
+        writer.add_done_callback(lambda task: task.cancelled() or task.exception())
     return writer
 
 
 async def _write(attempt: Attempt) -> None:
     while not attempt.is_durable(mark := attempt.appender.last_mark):
-        await asyncio.to_thread(attempt.settle, mark)
+        await on_thread(attempt.settle, mark)
