@@ -24,6 +24,8 @@ from .shared import DURATION, MOMENT, find_id, moment_of, takes_json, takes_stor
 
 STATES = get_args(ExecutionState)
 WATCHED_EVERY_S = 1.0
+UNBOUNDED = 10_000
+"""The width of what is no terminal: grep and awk want an execution on a line, with its whole id."""
 
 
 @click.command()
@@ -66,7 +68,10 @@ def ls(
         print_json(page_data(page()))
     else:
         found = page()
-        out.print(_table(found, store.clock.now(), out.width))
+        table = _table(found, store.clock.now(), out.width, whole_ids=True)
+        if not out.is_terminal:
+            out.width = UNBOUNDED
+        out.print(table)
         out.print(_footer(found))
 
 
@@ -95,17 +100,21 @@ def _cursor(store: Store, before: str | None) -> tuple[float, str] | None:
     return (head.began, head.id)
 
 
-def _table(page: Page, now: float, width: int) -> Table:
+def _table(page: Page, now: float, width: int, *, whole_ids: bool = False) -> Table:
+    """Where it is narrow only the id gives way: cut, or whole over several lines."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=False)
     for name in ("state", "attempt", "began", "took"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("attempt", "took") else "left")
     if width >= 140:
         table.add_column("function", no_wrap=True, overflow="ellipsis")
-    table.add_column("id", no_wrap=True, overflow="ellipsis")
+    table.add_column("id")
     for row in page.rows:
         head = row.head
         cells: list[str | Text] = [state_text(row.state), str(head.attempt), when(head.began), _took(row, now)]
-        table.add_row(*cells, *([plain(head.function)] if width >= 140 else []), plain(head.id))
+        shown = plain(head.id)
+        if whole_ids:
+            shown.no_wrap, shown.overflow = False, "fold"
+        table.add_row(*cells, *([plain(head.function)] if width >= 140 else []), shown)
     return table
 
 
