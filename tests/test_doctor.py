@@ -255,7 +255,7 @@ def test_no_region_no_credentials_and_no_network_are_told_in_a_line_each(tmp_pat
     store = ("--store", "dynamodb://t")
     nowhere = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
     no_region = run(*store, AWS_DEFAULT_REGION="", **nowhere)
-    assert (no_region.returncode, "AWS_REGION" in no_region.stdout) == (1, True)
+    assert (no_region.returncode, "AWS_DEFAULT_REGION" in no_region.stdout) == (1, True)
     no_key = run(*store, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", endpoint="http://127.0.0.1:9", **nowhere)
     assert (no_key.returncode, "AWS_PROFILE" in no_key.stdout) == (1, True)
     began = time.monotonic()

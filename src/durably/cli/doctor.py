@@ -68,7 +68,7 @@ def _client(service: str) -> Any:
             service, config=Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
         )
     except NoRegionError as error:
-        raise DurablyError(f"{error} Set AWS_REGION, or a profile (AWS_PROFILE).") from error
+        raise DurablyError(f"{error} Set AWS_DEFAULT_REGION, or a profile (AWS_PROFILE).") from error
     except (BotoCoreError, ValueError) as error:
         raise DurablyError(f"{error}. Look at AWS_PROFILE, AWS_ENDPOINT_URL and ~/.aws/config.") from error
 
