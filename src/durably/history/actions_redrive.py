@@ -99,7 +99,9 @@ def lambda_invoker(*, endpoint_url: str | None = None, client: Any = None) -> In
     try:
         sender = client or boto3.client("lambda", endpoint_url=endpoint_url)
     except BotoCoreError as error:
-        raise DurablyError(f"boto3 can't make a Lambda client: {error}. Set AWS_DEFAULT_REGION, or a profile.") from error
+        raise DurablyError(
+            f"boto3 can't make a Lambda client: {error}. Set AWS_DEFAULT_REGION, or a profile."
+        ) from error
 
     def invoke(function: str, payload: str) -> None:
         raw = payload.encode()

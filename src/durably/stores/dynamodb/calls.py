@@ -219,5 +219,7 @@ def _advice(error: Failed, operation: str, table: str) -> str:
     if code == "InvalidCredentials":
         return f"{told}. Set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without it."
     if code == "NoRegionError":
-        return "boto3 found no region. Set AWS_DEFAULT_REGION (boto3 reads no AWS_REGION) or a profile, or pass session=."
+        return (
+            "boto3 found no region. Set AWS_DEFAULT_REGION (boto3 reads no AWS_REGION) or a profile, or pass session=."
+        )
     return f"{action} failed. ({told})"
