@@ -51,6 +51,31 @@ def members(group):
     return living
 
 
+@pytest.mark.parametrize("command", ["invoke", "dev"])
+@pytest.mark.parametrize(
+    ("is_there", "told"), [(False, "awslambdaric is missing"), (True, "awslambdaric is older than version 4")]
+)
+def test_without_lambdas_runtime_client_it_says_what_to_install(tmp_path, command, is_there, told) -> None:
+    if is_there:
+        (tmp_path / "awslambdaric").mkdir()
+        (tmp_path / "awslambdaric" / "__init__.py").touch()  # as before version 4, without lambda_config
+    hidden = (
+        "import sys; sys.path[:] = [place for place in sys.path if not place.startswith(sys.prefix + '/lib')] "
+        f"+ [{str(tmp_path)!r}]; from durably.cli import main; main()"
+    )
+    loaded = "import click, rich.live, rich.table, rich.text, rich.console, rich.progress, durably.cli.app; "
+    done = subprocess.run(
+        [sys.executable, "-c", loaded + hidden, command, "app.handler"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"Error: {told}" in done.stderr
+    assert "pip install 'durably[local]'" in done.stderr
+
+
 def test_the_result_is_on_stdout_and_the_attempts_on_stderr(run, tmp_path) -> None:
     done = run("local_durable.handler", event={"id": "e", "file": str(tmp_path / "effects")})
     assert (done.returncode, json.loads(done.stdout)) == (0, "done")
