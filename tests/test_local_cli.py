@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -180,6 +181,30 @@ def test_a_queues_messages(run, tmp_path) -> None:
     done = run("local_app.batch", "--sqs", "messages.jsonl")
     assert (done.returncode, done.stdout) == (1, "2 messages done, 1 dead letters, 3 invocations\n")
     assert len(list((tmp_path / ".durably" / "dead-letters" / "batch").iterdir())) == 1
+
+
+def test_each_record_of_a_batch_is_told_by_itself(run, tmp_path) -> None:
+    (tmp_path / "records.py").write_text(
+        "import time\n"
+        "from durably import durable, step\n"
+        "@durable(name='order')\n"
+        "def one(record):\n"
+        "    step('charge', lambda: None)\n"
+        "    if record['body'] == 'bad': raise ValueError('bad order')\n"
+        "    time.sleep(0.2)\n"
+        "def handler(event, context):\n"
+        "    failed = []\n"
+        "    for record in event['Records']:\n"
+        "        try: one(record)\n"
+        "        except Exception: failed.append({'itemIdentifier': record['messageId']})\n"
+        "    return {'batchItemFailures': failed}\n"
+    )
+    (tmp_path / "messages.jsonl").write_text("good\nbad\n")
+    done = run("records.handler", "--code", str(tmp_path), "--sqs", "messages.jsonl", "--max-receives", "1")
+    took = [float(found) for found in re.findall(r"charge  ran (\d+) ms", done.stderr)]
+    assert len(took) == 2, done.stderr
+    assert max(took) < 200, "the second record's step was timed from the first's"
+    assert re.search(r"execution order/\S+ failed: ValueError: bad order\n", done.stderr)
 
 
 def test_the_live_picture_on_a_terminal(tmp_path) -> None:
