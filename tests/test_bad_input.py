@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -132,6 +133,20 @@ def test_a_missing_table_is_named_before_any_step(dynamodb_local: str) -> None:
     assert "nobody-made-this" in str(caught.value)
     assert "create_table" in str(caught.value)
     assert ran == []
+
+
+def test_what_is_missing_to_make_a_table_is_said(tmp_path: Path) -> None:
+    """Without boto3, and without a region: in processes of their own, for neither can be taken away from this one."""
+    made = "from durably import DynamoDBStore; DynamoDBStore('t').create_table()"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    alone = {**kept, "HOME": str(tmp_path), "AWS_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    for code, told in (
+        (f"import sys; sys.modules['boto3'] = sys.modules['botocore'] = None; {made}", "durably[dynamodb]"),
+        (made, "You must specify a region"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code], env=alone, capture_output=True, text=True, timeout=60)
+        assert "durably.errors.StoreError" in done.stderr.splitlines()[-1], done.stderr
+        assert told in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,18 @@ def test_ls_lists_newest_first_and_filters(place: Place) -> None:
         assert [row["id"] for row in data(place, "ls", *words)["executions"]] == wanted, words
 
 
+@pytest.mark.parametrize("columns", [70, 80, 100])
+def test_ls_shows_a_long_id_whole_and_every_state(place: Place, columns: int) -> None:
+    id = f"pay/POST,abc123.lambda-url.eu-west-1.on.aws,/orders/{'0123456789' * 5},idempotency-key=k-1"
+    place.store.claim(Claim(id, "o", "g", 30.0, "f", "f"), until=FOREVER)
+    lines = seen(place, "ls", columns=columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert re.match(r"running +1  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  .* pay/POST", lines[1])
+    assert id in "".join(line.split()[-1] for line in lines[1:-1])
+    assert lines[-1] == "1 execution"
+    assert run(place, "ls").stdout.splitlines()[1].split()[-1] == id
+
+
 def test_many_executions_in_pages(place: Place) -> None:
     for number in range(230):
         owner = f"o-{number}"

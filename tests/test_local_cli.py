@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,31 @@ def members(group):
             if int(its_group) == group and state not in "ZX":
                 living.append(stat.parent.name)
     return living
+
+
+@pytest.mark.parametrize("command", ["invoke", "dev"])
+@pytest.mark.parametrize(
+    ("is_there", "told"), [(False, "awslambdaric is missing"), (True, "awslambdaric is older than version 4")]
+)
+def test_without_lambdas_runtime_client_it_says_what_to_install(tmp_path, command, is_there, told) -> None:
+    if is_there:
+        (tmp_path / "awslambdaric").mkdir()
+        (tmp_path / "awslambdaric" / "__init__.py").touch()  # as before version 4, without lambda_config
+    hidden = (
+        "import sys; sys.path[:] = [place for place in sys.path if not place.startswith(sys.prefix + '/lib')] "
+        f"+ [{str(tmp_path)!r}]; from durably.cli import main; main()"
+    )
+    loaded = "import click, rich.live, rich.table, rich.text, rich.console, rich.progress, durably.cli.app; "
+    done = subprocess.run(
+        [sys.executable, "-c", loaded + hidden, command, "app.handler"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"Error: {told}" in done.stderr
+    assert "pip install 'durably[local]'" in done.stderr
 
 
 def test_the_result_is_on_stdout_and_the_attempts_on_stderr(run, tmp_path) -> None:
@@ -189,6 +215,30 @@ def test_a_message_attribute_that_is_none_is_said(run, tmp_path) -> None:
     done = run("local_app.batch", "--sqs", "messages.jsonl")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: messageAttributes are written as SQS takes them")
+
+
+def test_each_record_of_a_batch_is_told_by_itself(run, tmp_path) -> None:
+    (tmp_path / "records.py").write_text(
+        "import time\n"
+        "from durably import durable, step\n"
+        "@durable(name='order')\n"
+        "def one(record):\n"
+        "    step('charge', lambda: None)\n"
+        "    if record['body'] == 'bad': raise ValueError('bad order')\n"
+        "    time.sleep(0.2)\n"
+        "def handler(event, context):\n"
+        "    failed = []\n"
+        "    for record in event['Records']:\n"
+        "        try: one(record)\n"
+        "        except Exception: failed.append({'itemIdentifier': record['messageId']})\n"
+        "    return {'batchItemFailures': failed}\n"
+    )
+    (tmp_path / "messages.jsonl").write_text("good\nbad\n")
+    done = run("records.handler", "--code", str(tmp_path), "--sqs", "messages.jsonl", "--max-receives", "1")
+    took = [float(found) for found in re.findall(r"charge  ran (\d+) ms", done.stderr)]
+    assert len(took) == 2, done.stderr
+    assert max(took) < 200, "the second record's step was timed from the first's"
+    assert re.search(r"execution order/\S+ failed: ValueError: bad order\n", done.stderr)
 
 
 def test_the_live_picture_on_a_terminal(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -22,10 +23,10 @@ def dev(tmp_path):
     one.stop()
 
 
-def operate(dev: Dev, *arguments: str) -> subprocess.CompletedProcess[str]:
+def operate(dev: Dev, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     store = f"sqlite:///{dev.folder}/folder/durably.db"
     command = [sys.executable, "-m", "durably.cli", *arguments, "--store", store, "--endpoint-url", dev.url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=50)
 
 
 def status(dev: Dev, id: str, function: str = "plain") -> str:
@@ -47,6 +48,20 @@ def test_an_outage_is_redriven_when_it_is_over(dev) -> None:
         dev.until("Succeeds")
     assert [status(dev, id) for id in ("a", "b")] == ["completed", "completed"]
     assert sorted(effects.read_text().split()) == ["charge-a", "charge-b", "order-a", "order-b"]
+
+
+def test_a_laptop_without_an_aws_account_redrives_too(dev) -> None:
+    effects, bank = dev.folder / "effects", dev.folder / "bank-is-open"
+    payload = json.dumps({"id": "l", "file": str(effects), "bank": str(bank)}).encode()
+    assert dev.invoke("plain", payload)["FunctionError"] == "Unhandled"
+    bank.touch()
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = operate(
+        dev, "redrive", "plain/l", env={**bare, "HOME": str(dev.folder), "AWS_EC2_METADATA_DISABLED": "true"}
+    )
+    assert done.returncode == 0, done.stderr
+    dev.until("Succeeds")
+    assert status(dev, "l") == "completed"
 
 
 def test_a_fatal_one_is_opened_again(dev) -> None:

@@ -193,6 +193,9 @@ def line_of(news: News, attempt: AttemptPicture) -> str | None:
         "Succeeds": "the event is done",
         "DeadLetter": f"message {clean(str(news.said.get('message')))} is a dead letter",
     }
+    if news.what == "AttemptEnded" and news.delivery == "batch" and news.said.get("error"):
+        # What one record failed with: the function answers for the batch, and its outcome does not say.
+        return f"{prefix} execution {clean(news.said['execution'])} failed: {clean(news.said['error'], 300)}"
     if news.what == "Waits":
         return f"{prefix} {_waits(attempt)}"
     if news.what == "GivenUp":

@@ -72,7 +72,7 @@ def ls(
         found = page()
         # A pipe has no width of its own, and whoever reads it wants whole ids.
         wide = out if out.is_terminal else console(width=PIPE_WIDTH)
-        wide.print(_table(found, store.clock.now(), out.width))
+        wide.print(_table(found, store.clock.now(), out.width, whole_ids=True))
         out.print(_footer(found), soft_wrap=True)
 
 
@@ -101,7 +101,8 @@ def _cursor(store: Store, before: str | None) -> tuple[float, str] | None:
     return (head.began, head.id)
 
 
-def _table(page: Page, now: float, width: int) -> Table:
+def _table(page: Page, now: float, width: int, *, whole_ids: bool = False) -> Table:
+    """Where it is narrow columns are left out, and then only the id gives way: cut, or whole over several lines."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=False)
     names = [name for name, from_width in COLUMNS.items() if width >= from_width]
     for name in names:
@@ -110,17 +111,19 @@ def _table(page: Page, now: float, width: int) -> Table:
         table.add_column(name, no_wrap=not is_long, justify="right" if name in ("attempt", "took") else "left")
     for row in page.rows:
         cells = _cells(row, now)
+        if whole_ids:
+            cells["id"].no_wrap, cells["id"].overflow = False, "fold"
         table.add_row(*(cells[name] for name in names))
     return table
 
 
-def _cells(row: ExecutionRow, now: float) -> dict[str, Text | str]:
+def _cells(row: ExecutionRow, now: float) -> dict[str, Text]:
     head = row.head
     return {
         "state": state_text(row.state),
-        "attempt": str(head.attempt),
-        "began": when(head.began),
-        "took": _took(row, now),
+        "attempt": Text(str(head.attempt)),
+        "began": Text(when(head.began)),
+        "took": Text(_took(row, now)),
         "function": plain(head.function),
         "id": plain(head.id),
     }

@@ -133,10 +133,11 @@ def lambda_invoker(*, endpoint_url: str | None = None, client: Any = None) -> In
     except ImportError as error:
         raise DurablyError("a redrive through Lambda needs boto3: pip install 'durably[dynamodb]'.") from error
     try:
-        sender = client or boto3.client("lambda", endpoint_url=endpoint_url)
+        sender = client or boto3.client("lambda", **_settings(boto3.session.Session(), endpoint_url))
     except BotoCoreError as error:
         raise DurablyError(
-            f"boto3 can't make a Lambda client: {error}. Set AWS_DEFAULT_REGION, or a profile."
+            f"boto3 can't make a Lambda client: {str(error).rstrip('.')}. Set AWS_DEFAULT_REGION or a profile, or name the "
+            "local Lambda (`durably dev`) with --endpoint-url http://127.0.0.1:9001."
         ) from error
 
     def invoke(function: str, payload: str) -> None:
@@ -150,6 +151,16 @@ def lambda_invoker(*, endpoint_url: str | None = None, client: Any = None) -> In
             raise DurablyError(f"Lambda could not be reached: {error}.") from error
 
     return invoke
+
+
+def _settings(session: Any, endpoint_url: str | None) -> dict[str, Any]:
+    """A local Lambda asks for no region and no credentials, but boto3 does: where none are set, any will do."""
+    if endpoint_url is None:
+        return {}
+    settings = {"endpoint_url": endpoint_url, "region_name": session.region_name or "us-east-1"}
+    if session.get_credentials() is None:
+        settings |= {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+    return settings
 
 
 def _advice(code: str, function: str, told: str) -> str:

@@ -89,7 +89,7 @@ def _undescribed(client: Any, table: Table, error: Any) -> list[Check]:
 def _unreachable(error: Exception) -> Check:
     told = {
         "NoCredentialsError": "Set a profile (AWS_PROFILE) or AWS_ACCESS_KEY_ID; in Lambda the role gives them.",
-        "NoRegionError": "Set AWS_DEFAULT_REGION.",
+        "NoRegionError": "Set AWS_DEFAULT_REGION, or a profile.",
         "EndpointConnectionError": "Is the network up, and the region right? In a VPC, DynamoDB needs a gateway endpoint.",
     }
     return Check(

@@ -55,4 +55,4 @@ def _inside(database: sqlite3.Connection) -> list[Check]:
         return [Check("database", "wrong", "it is no durably store", "Correct --store, DURABLY_STORE.")]
     mode = str(database.execute("PRAGMA journal_mode").fetchone()[0])
     count = int(database.execute("SELECT count(*) FROM executions").fetchone()[0])
-    return [Check("database", "ok", f"whole, {count} executions, journal mode {mode}")]
+    return [Check("database", "ok", f"whole, {count} execution{'' if count == 1 else 's'}, journal mode {mode}")]

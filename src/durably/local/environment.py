@@ -7,7 +7,10 @@ import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.machinery import PathFinder
 from pathlib import Path
+
+from ..errors import DurablyError
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -28,6 +31,15 @@ def function_name(handler: str) -> str:
 def function_arn(name: str) -> str:
     """The ARN that the context shows."""
     return f"arn:aws:lambda:{region()}:{ACCOUNT}:function:{name}"
+
+
+def require_runtime(code: Path) -> None:
+    """Raises DurablyError where no process could find Lambda's runtime client, or one that is too old. It imports nothing."""
+    found = PathFinder.find_spec("awslambdaric", [str(code), *sys.path])
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    if not any((Path(place) / "lambda_config.py").exists() for place in places):
+        what = "awslambdaric is older than version 4" if places else "awslambdaric is missing"
+        raise DurablyError(f"{what}. Install the local Lambda with: pip install 'durably[local]'")
 
 
 def sandbox_environment(

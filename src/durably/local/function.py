@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from .attempts import Attempts, Delivery
-from .environment import function_name
+from .environment import function_name, require_runtime
 from .events import RETRY_DELAYS_S, Retrying, Sent
 from .news import Listener, nobody
 from .outcome import Outcome
@@ -57,6 +57,7 @@ class LocalLambda:
             raise ValueError(f"retries={retries}: Lambda takes 0, 1 or 2.")
         if time_scale <= 0:
             raise ValueError(f"time_scale={time_scale}: 60 makes a second of a minute, 1 is real time.")
+        require_runtime(Path(code).resolve())
         self.handler, self.name, self.timeout = handler, name or function_name(handler), timeout
         self.folder = Path(folder).resolve()
         self.time_scale = time_scale

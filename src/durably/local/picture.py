@@ -91,7 +91,7 @@ class Picture:
     def _take_step(self, attempt: AttemptPicture, news: News) -> None:
         said: Any = news.said
         step = attempt.steps.get(said["step"])
-        if step is None:
+        if step is None or news.what in ("StepBegan", "StepReplayed"):  # of a batch's next record it is another step
             step = attempt.steps[said["step"]] = StepPicture(said["step"], began=news.at)
         step.tries = said.get("tries", step.tries)
         if "stop" in said:

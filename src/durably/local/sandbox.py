@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import logs, outcome, runtime
-from .environment import function_arn, function_name, sandbox_environment
+from .environment import function_arn, function_name, require_runtime, sandbox_environment
 from .outcome import Outcome
 from .process import Process
 from .runtime_api import RuntimeApi
@@ -61,6 +61,7 @@ class Sandbox:
         self.name = name or function_name(handler)
         self.on_signal, self.on_output = on_signal, on_output
         self._code = Path(code).resolve()
+        require_runtime(self._code)
         self._environment = sandbox_environment(
             handler, self.name, memory_mb or MEMORY_MB, self._code, given=environment or {}, fallback=fallback or {}
         )

@@ -160,14 +160,14 @@ class Calls:
         try:
             import boto3
         except ImportError as error:
-            raise _no_boto3() from error
+            raise no_boto3() from error
         return self._session or boto3.session.Session()
 
     def _new_wire(self, *, anew: bool = False) -> Wire:
         try:
             return wire_for(self._session, anew=anew)
         except ImportError as error:
-            raise _no_boto3() from error
+            raise no_boto3() from error
 
     def _back_off(self, operation: str, tries: int, until: float, trouble: Exception) -> None:
         wait = random.random() * min(BACKOFF_MAX_S, BACKOFF_S * 2**tries)
@@ -195,7 +195,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_go_on_after_fork)
 
 
-def _no_boto3() -> StoreError:
+def no_boto3() -> StoreError:
+    """What is raised where boto3 is needed and not installed."""
     return StoreError("the DynamoDB store needs boto3, which is not installed here: pip install 'durably[dynamodb]'.")
 
 
@@ -225,5 +226,7 @@ def _advice(error: Failed, operation: str, table: str) -> str:
     if code == "InvalidCredentials":
         return f"{told}. Set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without it."
     if code == "NoRegionError":
-        return "boto3 found no region. Set AWS_DEFAULT_REGION (it does not read AWS_REGION), or pass session=."
+        return (
+            "boto3 found no region. Set AWS_DEFAULT_REGION (boto3 reads no AWS_REGION) or a profile, or pass session=."
+        )
     return f"{action} failed. ({told})"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import StoreError
-from .calls import Calls
+from .calls import Calls, no_boto3
 from .listing import INDEX, PROJECTED
 
 
@@ -32,10 +32,12 @@ def table_definition() -> dict[str, Any]:
 
 def create_table(calls: Calls) -> None:
     """Create the table and switch its TTL on, unless both are there already."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    client = calls.client()
     try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        raise no_boto3() from error
+    try:
+        client = calls.client()
         with suppress(client.exceptions.ResourceInUseException):
             client.create_table(TableName=calls.table, **table_definition())
         client.get_waiter("table_exists").wait(TableName=calls.table, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
