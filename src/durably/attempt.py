@@ -77,7 +77,7 @@ class Attempt:
     def find(self, frame: Frame) -> Entry | None:
         """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
         step = frame.step
-        if self.is_a_forks:
+        if self._process != os.getpid():
             raise DurablyError(
                 f"step {step!r} was called in a process forked from the one that runs execution {self.head.id!r}. Only that "
                 "one can append, so it was not run. Make the call that starts the process and takes its answer the step."

@@ -6,6 +6,7 @@ exception leaves the handler, which failures it takes back. The caller holds a l
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from .entries import Entry, Segment
@@ -47,14 +48,20 @@ class Frame:
             frame = frame.parent
         return frame
 
-    def lanes(self) -> list[Frame | None]:
+    def lanes(self) -> Sequence[Frame | None]:
         """Every line of control whose failures this step's code has gone on from."""
+        if self.parent is None and not self.is_item:
+            return _HANDLERS_OWN
         found: list[Frame | None] = [None]
         lane = self.lane
         while lane is not None:
             found.append(lane)
             lane = lane.parent.lane if lane.parent is not None else None
         return found
+
+
+_HANDLERS_OWN = (None,)
+"""The one line of control of a handler's own steps, which most are."""
 
 
 class Failure:
@@ -83,7 +90,7 @@ class Journal:
         self.execution = execution
         self.attempt = attempt
         self.replayed = 0
-        self._begun: dict[Frame | None, int] = {}
+        self._begun: defaultdict[Frame | None, int] = defaultdict(int)
         """Steps replayed or run, by line of control. One that a stop signal refused has not begun."""
         self._outcomes: dict[str, Entry] = {}
         self._started: set[str] = set()
@@ -124,7 +131,7 @@ class Journal:
     def count_begun(self, frame: Frame) -> None:
         """The step is replayed or will run, so the code of its line of control, and of those around it, has gone on."""
         for lane in frame.lanes():
-            self._begun[lane] = self._begun.get(lane, 0) + 1
+            self._begun[lane] += 1
 
     def has_outcome(self, step: str) -> bool:
         """Whether the step is remembered, without using its name."""

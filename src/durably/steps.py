@@ -23,8 +23,8 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 _PLAIN = Options()
-_CO_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _CO_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_CO_REFUSED = inspect.CO_COROUTINE | _CO_GENERATOR
 
 
 class _Step:
@@ -76,10 +76,9 @@ step = _Step()
 
 
 def refuse_async(name: str, fn: Callable[..., Any] | None) -> None:
-    """Raise TypeError when a step's function, or its `recover`, is async, before it is called."""
-    refuse_generator(name, fn)
-    code = _code_of(fn)
-    if code is not None and code.co_flags & _CO_ASYNC:
+    """Raise TypeError when a step's function, or its `recover`, is async or a generator, before it is called."""
+    if _flags_of(fn) & _CO_REFUSED:
+        refuse_generator(name, fn)
         raise TypeError(
             f"step {name!r} was given the async function {getattr(fn, '__qualname__', fn)!r} in plain code, which can't await "
             "it. Use the same names from durably.aio in async code."
@@ -88,16 +87,16 @@ def refuse_async(name: str, fn: Callable[..., Any] | None) -> None:
 
 def refuse_generator(name: str, fn: Callable[..., Any] | None) -> None:
     """Raise TypeError for a generator function: called, it has done nothing yet, and there would be nothing to remember."""
-    code = _code_of(fn)
-    if code is not None and code.co_flags & _CO_GENERATOR:
+    if _flags_of(fn) & _CO_GENERATOR:
         raise TypeError(
             f"step {name!r} was given the generator function {getattr(fn, '__qualname__', fn)!r}, whose body would not run inside "
             "the step. Let it return a list, or write step('name', lambda: list(fn(…)))."
         )
 
 
-def _code_of(fn: Callable[..., Any] | None) -> Any:
-    return getattr(getattr(fn, "func", fn), "__code__", None)
+def _flags_of(fn: Callable[..., Any] | None) -> int:
+    code = getattr(getattr(fn, "func", fn), "__code__", None)
+    return 0 if code is None else code.co_flags
 
 
 def run(

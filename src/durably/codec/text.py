@@ -87,7 +87,9 @@ def encoded(codec: Codec, value: object) -> str:
 def loads(text: str) -> Any:
     """Text to structure. Raises Unencodable."""
     try:
-        return _decoder.decode(text)
+        # What was stored has no space around it, for which `decode` looks twice.
+        data, end = _decoder.raw_decode(text)
+        return data if end == len(text) else _decoder.decode(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise Unencodable(f"the stored text is no JSON: {error}", path="result") from error
 
