@@ -27,8 +27,9 @@ from durably import DynamoDBStore, ExecutionInProgress, LeaseLost, MemoryStore, 
 from durably.clock import Clock
 from durably.current import Running, running
 from durably.entries import Entry, Segment
-from durably.execution import Opened, Plan, complete, finished_result, leave, open_execution
+from durably.execution import Opened, complete, finished_result, leave, open_execution
 from durably.options import make_options
+from durably.plan import Plan
 from durably.program import NOT_DONE
 from durably.steps import run
 from durably.stores.protocol import Store

@@ -11,20 +11,10 @@ from .attempt import Attempt
 from .codec import JSON, Codec, returns_of
 from .current import Entered, enter_attempt, leave_attempt
 from .errors import DurablyError
-from .execution import (
-    EXPIRES,
-    LEASE,
-    Opened,
-    Plan,
-    complete,
-    finished_result,
-    leave,
-    open_execution,
-    refuse_durations,
-    replay_of,
-)
+from .execution import Opened, complete, finished_result, leave, open_execution, replay_of
 from .naming import checked_id, execution_id
 from .options import make_options
+from .plan import EXPIRES, LEASE, Plan, refuse_durations
 from .steps import run as run_step
 from .stores.protocol import Store
 from .stores.url import open_store

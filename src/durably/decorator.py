@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .codec import JSON, Codec
 from .current import enter_attempt, leave_attempt
-from .execution import EXPIRES, LEASE, Plan, complete, finished_result, leave, open_execution
+from .execution import complete, finished_result, leave, open_execution
 from .handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
+from .plan import EXPIRES, LEASE, Plan
 from .stores.protocol import Store
 
 if TYPE_CHECKING:

@@ -1,78 +1,27 @@
 """One execution from claim to finish: who may run it, and how an attempt leaves it. Decorator, `execution` and `once` use it."""
 
-# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string, at every cold start.
+from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from .attempt import PATIENCE_S, Attempt
-from .codec import JSON, Codec, Unencodable, decode_exception, encode_exception
+from .attempt import Attempt
+from .codec import Unencodable, decode_exception, encode_exception
 from .current import count_live
 from .entries import Claim, Claimed, Ending, Entry, Head, Segment
 from .errors import DurablyError, ExecutionInProgress, LeaseLost, NotSerializable, StoreError, is_fatal
 from .journal import refuse_gaps
 from .lease import Lease
+from .naming import random_id
 from .outcomes import encode_result
-from .stores.protocol import SEGMENT_GRACE_S, Store
-
-LEASE = timedelta(seconds=30)
-"""Shorter than Lambda's first retry, which comes after 60 s (FACTS: asynchronous invocation)."""
-
-EXPIRES = timedelta(days=30)
-"""Twice the longest time a source keeps an event for redelivery (SQS: 14 days)."""
+from .plan import Plan
+from .stores.protocol import SEGMENT_GRACE_S
 
 POLL_S = 1.0
 
 log = logging.getLogger("durably")
-
-
-class Plan(NamedTuple):
-    """How one execution is to be run: what the decorator or the caller said."""
-
-    id: str
-    store: Store
-    codec: Codec = JSON
-    lease: timedelta = LEASE
-    expires: timedelta | None = EXPIRES
-    wait: timedelta | None = None
-    reserve: timedelta | None = None
-    remaining: Callable[[], float] | None = None
-    """Seconds to the deadline, read anew at each call."""
-    returns: object = None
-    function: str = ""
-    qualname: str = ""
-    source: str = ""
-    fingerprint: str = ""
-    request_id: str = ""
-    event: str | None = None
-
-    def reserve_s(self) -> float:
-        """`reserve`, or the smaller of 1 s and 10 % of the time there is now."""
-        if self.reserve is not None:
-            return self.reserve.total_seconds()
-        return 0.0 if self.remaining is None else min(1.0, max(0.0, self.remaining()) * 0.1)
-
-    def until(self) -> float:
-        """The monotonic instant up to which the store may be asked again."""
-        patience = PATIENCE_S if self.remaining is None else min(PATIENCE_S, max(0.5, self.remaining() - 0.2))
-        return self.store.clock.monotonic() + patience
-
-
-def refuse_durations(what: str, lease: object, expires: object, wait: object, reserve: object) -> None:
-    """Raise TypeError or ValueError for a duration that can't be meant, where it is written and not at the claim."""
-    for option, value in (("lease", lease), ("expires", expires), ("wait", wait), ("reserve", reserve)):
-        if (value is not None or option == "lease") and not isinstance(value, timedelta):
-            raise TypeError(f"{what}({option}={value!r}): durations are timedelta, for example timedelta(seconds=30).")
-    if isinstance(lease, timedelta) and lease <= timedelta(0):
-        raise ValueError(f"{what}(lease={lease!r}): a lease lasts some time; the default is 30 seconds.")
-
-
-def random_id(size: int) -> str:
-    """Random hex of that many bytes, made when it is needed: what import makes is shared by snapshot and fork."""
-    return os.urandom(size).hex()
 
 
 class Opened:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .codec import JSON, Codec, Unencodable, returns_of
 from .errors import DurablyError
-from .execution import EXPIRES, LEASE, Plan, refuse_durations
 from .naming import checked_id, execution_id, function_name
 from .outcomes import refuse_what_lambda_cannot_return
+from .plan import EXPIRES, LEASE, Plan, refuse_durations
 from .stores.protocol import Store
 from .stores.url import open_store
 

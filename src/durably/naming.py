@@ -61,3 +61,8 @@ def idempotency_key(execution: str, step: str) -> str:
     # A step may be named after a file whose name is no text: Python makes lone surrogates of such bytes.
     name = f"durably:{execution}\0{step}".encode("utf-8", "backslashreplace").decode()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def random_id(size: int) -> str:
+    """Random hex of that many bytes, made when it is needed: what import makes is shared by snapshot and fork."""
+    return os.urandom(size).hex()

@@ -27,7 +27,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class Options(NamedTuple):
-    """The options of one step, as DESIGN's public surface names them. `returns` is the class its result comes back as."""
+    """The options of one step. `returns` is the class its result comes back as."""
 
     retry: Retry | None = None
     recover: Callable[[], Any] | None = None

@@ -9,7 +9,7 @@ from .codec import Codec, Unencodable, encoded
 from .errors import NotSerializable
 
 STORED_MAX = 10 * 1024 * 1024
-"""Bytes of one stored result, compressed: above that a store is the wrong place (DESIGN P7)."""
+"""Bytes of one stored result, compressed: above that a store is the wrong place."""
 
 
 def encode_result(codec: Codec, value: object, returns: object, what: str) -> tuple[str, Any]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overloa
 from ..blocks import Block, leave_block, once_plan, replay
 from ..codec import JSON, Codec
 from ..current import enter_attempt, leave_attempt
-from ..execution import EXPIRES, LEASE, Opened, Plan, complete, finished_result, leave, open_execution
+from ..execution import Opened, complete, finished_result, leave, open_execution
 from ..handlers import Settings, check_of_result, failing_status, plan_of, refuse_settings, register
 from ..options import make_options
+from ..plan import EXPIRES, LEASE, Plan
 from ..stores.protocol import Store
 from .steps import run as run_step
 from .threads import on_thread, on_waiting_thread

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from ..entries import AttemptRecord, Entry, Head, Segment
 from ..errors import DurablyError
-from ..execution import random_id
-from ..naming import refuse_long
+from ..naming import random_id, refuse_long
 from ..stores.protocol import SEGMENT_GRACE_S, Store
 from .actions_given import (
     has_become_plain,

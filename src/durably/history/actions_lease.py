@@ -14,8 +14,8 @@ from ..claims import refuse_newer
 from ..clock import Clock
 from ..entries import Claim, Ending, Entry, Head, Segment
 from ..errors import DurablyError, ExecutionInProgress
-from ..execution import random_id
 from ..journal import refuse_gaps
+from ..naming import random_id
 from ..stores.protocol import SEGMENT_GRACE_S, Store
 from .reading import PATIENCE_S, NoSuchExecution
 from .states import OPERATOR, is_live

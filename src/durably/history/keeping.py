@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..claims import is_expired
 from ..entries import Head, Segment
-from ..execution import random_id
+from ..naming import random_id
 from ..stores.protocol import Store
 from . import exported
 from .actions_lease import read_head, until_of

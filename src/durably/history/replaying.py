@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from .. import hooks
 from ..entries import Entry, Head
 from ..errors import DurablyError
-from ..execution import Plan
 from ..handlers import redirected
+from ..plan import Plan
 from ..stores.memory import MemoryStore
 from ..stores.url import opened_instead
 from .actions_identity import event_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from durably.identity.value import look
 
-# DESIGN names authorization, cookie and x-api-key; the others carry the same under names of HTTP's and AWS's own.
+# Beside authorization, cookie and x-api-key, what carries the same under names of HTTP's and AWS's own.
 CREDENTIAL_HEADERS = frozenset(
     {
         "authorization",
