@@ -30,7 +30,7 @@ class ExecutionInProgress(DurablyError):
 class LeaseLost(DurablyError):
     """This attempt no longer holds its execution's lease, so it can append nothing more. A stop signal."""
 
-    def __init__(self, execution: str, attempt: int = 0, why: str = "another attempt took over") -> None:
+    def __init__(self, execution: str, attempt: int = 0, why: str = "another attempt or an operator took over") -> None:
         super().__init__(execution, attempt, why)
         self.execution = execution
         self.attempt = attempt
@@ -38,8 +38,9 @@ class LeaseLost(DurablyError):
 
     def __str__(self) -> str:
         return (
-            f"attempt {self.attempt} of execution {self.execution!r} lost its lease: {self.why}. It can change nothing "
-            "more, and the attempt that holds the lease carries on. If this happens often, give @durable a longer lease=."
+            f"attempt {self.attempt} of execution {self.execution!r} lost its lease: {self.why}. It can change nothing more; "
+            "what it stored is kept, for whoever goes on. If nobody cancelled it and this happens often, give @durable a longer "
+            "lease=."
         )
 
 
