@@ -13,7 +13,7 @@ import pytest
 
 from durably import DurablyError, MemoryStore, SQLiteStore, durable, step
 from durably.history import actions
-from durably.journal import Journal, refuse_gaps
+from durably.journal import Frame, Journal, refuse_gaps
 from durably.stores.protocol import Store
 
 from .stores_for_tests import FOREVER
@@ -81,6 +81,6 @@ def test_operators_and_attempts_at_once_leave_one_journal(kind: str, seed: int, 
     written = Counter(entry.step for one in segments for entry in one.entries if entry.kind == "result")
     assert written == {f"s{number}": 1 for number in range(STEPS)}
     journal = Journal("f/evt-1", 99, segments)
-    outcomes = [journal.begin(f"s{number}", None) for number in range(STEPS)]
+    outcomes = [journal.begin(Frame(f"s{number}")) for number in range(STEPS)]
     assert [acknowledged[number] for number in range(STEPS)] == [{value} for value in result], "an outcome was lost"
     assert [int(outcome.payload) for outcome in outcomes if outcome is not None] == result

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 """How long a store that does not answer is asked again where there is no deadline."""
 
+_forks = 0
+"""How often this process was forked off. Asked for at every step, where its id would be a call of the system's."""
+
 
 class Attempt:
     """What every step of one attempt works with. `lease` is None when a finished execution is only replayed."""
@@ -53,7 +56,7 @@ class Attempt:
         self.journal = Journal(head.id, head.attempt, segments)
         self.appender = Appender(self._write, len(segments) + 1)
         self.lock = threading.Lock()
-        self._process = os.getpid()
+        self._forks = _forks
         self.stopped: Exception | None = None
         self.ended = False
         self.completed = False
@@ -70,14 +73,14 @@ class Attempt:
     @property
     def is_a_forks(self) -> bool:
         """Whether this is the copy that a forked child got: two processes that append as one owner would hide each other's."""
-        return os.getpid() != self._process
+        return self._forks != _forks
 
     # What a step asks before it begins.
 
     def find(self, frame: Frame) -> Entry | None:
         """Use the step's name: its remembered outcome, or None. Raises the stop signal there was, or DuplicateStep."""
         step = frame.step
-        if self._process != os.getpid():
+        if self._forks != _forks:
             raise DurablyError(
                 f"step {step!r} was called in a process forked from the one that runs execution {self.head.id!r}. Only that "
                 "one can append, so it was not run. Make the call that starts the process and takes its answer the step."
@@ -90,10 +93,8 @@ class Attempt:
                 )
             if self.stopped is not None:
                 raise self.stopped
-            outcome = self.journal.begin(step, frame.parent)
-            if outcome is not None:
-                self.journal.count_begun(frame)
-            else:
+            outcome = self.journal.begin(frame)
+            if outcome is None:
                 self._refuse_if_finished(step)
                 self._refuse_if_running(step)
                 self.running.add(step)
@@ -242,3 +243,12 @@ class Attempt:
         finally:
             took_s = time.monotonic() - began
             hooks.tell(hooks.Appended(self.head, segment.number, segment.entries, took_s, error))
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)

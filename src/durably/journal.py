@@ -49,7 +49,7 @@ class Frame:
         return frame
 
     def lanes(self) -> Sequence[Frame | None]:
-        """Every line of control whose failures this step's code has gone on from."""
+        """Every line of control whose failures this step's code has gone on from, the handler's own first."""
         if self.parent is None and not self.is_item:
             return _HANDLERS_OWN
         found: list[Frame | None] = [None]
@@ -115,8 +115,9 @@ class Journal:
             self._outcomes.pop(entry.step, None)
             self._started.discard(entry.step)
 
-    def begin(self, step: str, parent: Frame | None) -> Entry | None:
+    def begin(self, frame: Frame) -> Entry | None:
         """Use a step's name in this attempt: its remembered outcome, or None. Raises DuplicateStep on a second use."""
+        step, parent = frame.step, frame.parent
         if step in self._used:
             raise DuplicateStep(self.execution, step)
         self._used.add(step)
@@ -126,12 +127,15 @@ class Journal:
         outcome = self._outcomes.get(step)
         if outcome is not None:
             self.replayed += 1
+            self.count_begun(frame)
         return outcome
 
     def count_begun(self, frame: Frame) -> None:
         """The step is replayed or will run, so the code of its line of control, and of those around it, has gone on."""
-        for lane in frame.lanes():
-            self._begun[lane] += 1
+        self._begun[None] += 1
+        if frame.parent is not None or frame.is_item:
+            for lane in frame.lanes()[1:]:
+                self._begun[lane] += 1
 
     def has_outcome(self, step: str) -> bool:
         """Whether the step is remembered, without using its name."""

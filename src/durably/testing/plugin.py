@@ -1,6 +1,6 @@
 """The pytest plugin: a fresh store, Lambda's context, and how often a step really ran. Loaded by every pytest run.
 
-So it imports nothing of durably's before a fixture is asked for.
+So it imports no more than the package it stands in, the core, before a fixture is asked for.
 """
 
 from __future__ import annotations
