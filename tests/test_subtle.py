@@ -94,6 +94,22 @@ def test_no_user_code_runs_before_the_fence_is_acknowledged(attempt: Attempt, st
     assert ran == ["fence", "handler"]
 
 
+def test_a_fence_expires_with_the_segments_after_it(attempt: Attempt, store: Watched, clock: FakeClock) -> None:
+    """One that went earlier would leave a gap, and a journal with a gap is refused."""
+    with pytest.raises(BaseException):
+        attempt(store.die)
+    store.revive()
+    clock.advance(60)
+    attempt(lambda: step("a", lambda: 1))
+    head = store.head()
+    fence, after = store.inner.load(head.id, head.generation, until=store.clock.monotonic() + 10)
+    assert [entry.kind for entry in (*fence.entries, *after.entries)] == ["began", "result"]
+    assert head.expires_at is not None
+    assert fence.expires_at == after.expires_at
+    assert after.expires_at is not None
+    assert after.expires_at > head.expires_at
+
+
 def test_a_fence_whose_number_is_taken_twice_reads_on_twice(attempt: Attempt, store: Watched, clock: FakeClock) -> None:
     """A zombie that appends again and again until the fence stands."""
     with pytest.raises(BaseException):
