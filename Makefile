@@ -5,9 +5,6 @@
 .DEFAULT_GOAL := test
 SHELL := /bin/sh
 
-# Tests start hundreds of processes, and each would compile all of the library again.
-unexport PYTHONDONTWRITEBYTECODE
-
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
