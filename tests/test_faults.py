@@ -12,7 +12,7 @@ import pytest
 
 from durably import NOT_DONE, DynamoDBStore, LeaseLost, OutOfTime, StoreError, durable, step
 from durably.entries import Entry
-from durably.stores.dynamodb import wire
+from durably.stores.dynamodb import connections
 
 from .clocks import Context, FakeClock
 from .contract import KEPT, UNTIL, SessionAt, append, claim, end, load, noise, read, segment, shared_table
@@ -334,7 +334,7 @@ def test_a_finish_that_gets_no_answer_is_made_up_for_by_the_next_attempt(
 def test_a_slow_answer_is_asked_for_again_and_the_late_write_changes_nothing(
     store: Watched, proxy: FaultProxy, deliver: Any, monkeypatch: pytest.MonkeyPatch, open_store: Any, clock: FakeClock
 ) -> None:
-    monkeypatch.setattr(wire, "READ_TIMEOUT_S", 0.25)
+    monkeypatch.setattr(connections, "READ_TIMEOUT_S", 0.25)
     impatient, world = open_store(clock), World()
     proxy.reset()
     for operation in ("UpdateItem", "PutItem", "PutItem"):
@@ -357,7 +357,7 @@ def test_an_append_that_lands_after_its_attempt_gave_up_meets_a_fence(
     open_store: Callable[..., Watched], proxy: FaultProxy, deliver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The append's fate was unknown when the lease was released, so the next attempt fences, though it was released."""
-    monkeypatch.setattr(wire, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "READ_TIMEOUT_S", 0.2)
     first, second = open_store(), open_store(straight=True)
     world, held = World(), []
 

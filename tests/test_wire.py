@@ -22,7 +22,7 @@ import pytest
 from botocore.config import Config
 
 from durably import DynamoDBStore, StoreError
-from durably.stores.dynamodb import wire
+from durably.stores.dynamodb import connections
 from durably.stores.dynamodb.endpoint import credentials_of
 
 from .contract import UNTIL
@@ -132,7 +132,7 @@ def test_an_answer_that_drips_is_given_up_when_the_time_is_over(server: Server) 
 
 
 def test_connections_that_a_firewall_forgot_cost_one_try(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "READ_TIMEOUT_S", 0.2)
     store, together = DynamoDBStore("one"), threading.Barrier(6)
 
     def wait_for_all(connection: socket.socket, number: int) -> None:

@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import json
 import os
-import socket
 import ssl
 import time
 import urllib.request
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from .answers import Failed, Unreachable, epoch_of, told_by_boto3
+from .connections import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Connections
 from .endpoint import botocore_session_of, credentials_of, default_session, known_endpoint
 from .signing import Signer
 
 if TYPE_CHECKING:
     from boto3.session import Session
-
-CONNECT_TIMEOUT_S = 1.0
-READ_TIMEOUT_S = 3.0
-IDLE_MAX = 32
-
-_STALE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What a connection that the server has closed ends with, plain or over TLS."""
 
 SIGNED_WITHIN_S = 60.0
 """A signature's time this near to the server's is not why it was refused."""
@@ -76,17 +67,16 @@ class ClientWire:
 
 
 class SignedWire:
-    """Over connections of its own, kept alive, one for each thread that sends at a time."""
+    """Over connections of its own."""
 
     def __init__(self, endpoint: str, region: str, session: Any, credentials: Any) -> None:
         import botocore
 
-        self._idle: deque[http.client.HTTPConnection] = deque()
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"the endpoint {endpoint!r} is no URL, for example http://localhost:8000")
-        self._host = url.netloc.rpartition("@")[2]
-        self._tls = _tls_context(session) if url.scheme == "https" else None
+        tls = _tls_context(session) if url.scheme == "https" else None
+        self._connections = Connections(url.netloc.rpartition("@")[2], tls)
         self._signer = Signer(host_header(endpoint), region)
         self._credentials = credentials
         self._clock_behind_s = 0.0
@@ -97,7 +87,7 @@ class SignedWire:
         body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
         request = self._signed(operation, body)
         try:
-            status, date, raw = self._exchange(request, patience_s)
+            status, date, raw, _ = self._connections.exchange(request, patience_s)
         except ssl.SSLCertVerificationError as error:
             raise Failed("InvalidSettings", f"{type(error).__name__}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
@@ -140,82 +130,6 @@ class SignedWire:
         except ValueError as error:
             raise Failed("InvalidCredentials", str(error)) from error
         return f"POST / HTTP/1.1\r\n{signed}{self._plain_headers}content-length:{len(body)}\r\n\r\n".encode() + body
-
-    def _exchange(self, request: bytes, patience_s: float) -> tuple[int, str | None, bytes]:
-        ends = time.monotonic() + patience_s
-        try:
-            used = self._idle.pop()
-        except IndexError:
-            pass
-        else:
-            try:
-                return self._over(used, request, ends)
-            except _STALE:
-                # The server closed it while it lay idle, and those beside it are as old. That is no answer and no try.
-                self._drop_idle()
-            except TimeoutError:
-                # A firewall forgets connections that lay idle, and says nothing: those beside it would each take as long.
-                self._drop_idle()
-                raise
-        return self._over(self._connected(min(CONNECT_TIMEOUT_S, patience_s)), request, ends)
-
-    def _over(
-        self, connection: http.client.HTTPConnection, request: bytes, ends: float
-    ) -> tuple[int, str | None, bytes]:
-        response = http.client.HTTPResponse(_Until(connection.sock, ends), method="POST")  # type: ignore[arg-type]  # the part of a socket that it uses
-        try:
-            connection.sock.settimeout(max(0.001, min(READ_TIMEOUT_S, ends - time.monotonic())))
-            connection.sock.sendall(request)
-            response.begin()
-            raw = response.read()
-        except BaseException:
-            response.close()
-            connection.close()
-            raise
-        if response.will_close or len(self._idle) >= IDLE_MAX:
-            connection.close()
-        else:
-            self._idle.append(connection)
-        return response.status, response.getheader("Date"), raw
-
-    def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
-        if self._tls is None:
-            made = http.client.HTTPConnection(self._host, timeout=timeout_s)
-        else:
-            made = http.client.HTTPSConnection(self._host, timeout=timeout_s, context=self._tls)
-        made.connect()
-        return made
-
-    def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def __del__(self) -> None:
-        self._drop_idle()
-
-
-class _Until(io.RawIOBase):
-    """What is read of a socket until an instant: a socket's own timeout begins anew with every byte that comes."""
-
-    def __init__(self, sock: socket.socket, ends: float) -> None:
-        self._sock = sock
-        self._ends = ends
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """As of a socket."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """It is only read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Some bytes. Raises TimeoutError when the instant has come."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer did not come whole in the time there was")
-        self._sock.settimeout(min(READ_TIMEOUT_S, left))
-        return self._sock.recv_into(buffer)
 
 
 def wire_for(session: Session | None, *, anew: bool = False) -> Wire:
