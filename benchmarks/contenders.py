@@ -93,9 +93,14 @@ def set_up(running: ExitStack, missing: dict[str, str]) -> Stage:
     stage.contenders = [one for one in stage.contenders if one.peer not in missing]
     for one in stage.contenders:
         if one.over_http and one.peer != "aws":
-            # DynamoDB Local is a JVM: its first thousands of requests take three times as long.
-            measure(one, stage.dynamodb, work="sequential", counts=[2000])
+            _warm_up(one, stage.dynamodb)
     return stage
+
+
+def _warm_up(one: Contender, endpoint: str) -> None:
+    """DynamoDB Local is a JVM: the first hundreds of each kind of request take up to five times as long as later ones."""
+    measure(one, endpoint, work="sequential", counts=[2000], warm=500)
+    measure_replay(one, endpoint, list(range(1, 61)))
 
 
 def _add_aws(stage: Stage, running: ExitStack) -> None:

@@ -451,7 +451,8 @@ def test_a_store_that_never_answers_again_is_a_stop_signal_before_the_deadline(f
     began = time.monotonic()
     with pytest.raises(StoreError):
         handler({}, Context(2))
-    assert time.monotonic() - began < 2.2
+    # Without a deadline it would go on for ten times as long; the rest is for a machine that is busy.
+    assert time.monotonic() - began < 4
 
 
 def test_a_retried_step_with_recover_survives_a_lost_started(faulty: Any) -> None:

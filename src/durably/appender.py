@@ -194,6 +194,8 @@ class Appender:
                     self._changed.notify_all()
 
     def _next_batch(self) -> tuple[Entry, ...]:
+        if len(self._queue) == 1:
+            return (self._queue[0],)
         room = SEGMENT_CHARS
         for count, entry in enumerate(self._queue):
             room -= len(entry.payload) + len(entry.arguments) + len(entry.step) + 150

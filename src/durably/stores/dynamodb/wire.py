@@ -84,7 +84,7 @@ class SignedWire:
 
     def send(self, operation: str, params: dict[str, Any], patience_s: float) -> tuple[dict[str, Any], str | None]:
         """See Wire.send."""
-        body = json.dumps(params, default=_binary, separators=(",", ":")).encode()
+        body = _to_json(params).encode()
         request = self._signed(operation, body)
         try:
             status, date, raw, _ = self._connections.exchange(request, patience_s)
@@ -202,3 +202,6 @@ def _binary(value: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__name__} is no DynamoDB attribute")
+
+
+_to_json = json.JSONEncoder(default=_binary, separators=(",", ":")).encode
