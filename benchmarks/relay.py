@@ -8,6 +8,7 @@ Prints `port <number>` and ends at the end of its standard input.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 
 
@@ -26,7 +27,9 @@ class Far:
             writer.close()
             return
         asks = asyncio.ensure_future(_copy(reader, upstream))
-        await self._copy_late(answers, writer)
+        # Cancelled when the relay ends, which asyncio's streams would report as a failure of each connection.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._copy_late(answers, writer)
         asks.cancel()
         upstream.close()
 
