@@ -72,6 +72,7 @@ in runs of their own. Look at the ratios: the machine is small and shared, and n
 
 def _goals(sections: dict[str, Any]) -> str:
     rows = [[goal.text, goal.measured, goal.verdict] for goal in goals.all_goals(sections)]
-    told = f"""Goals in milliseconds were set on a machine that imports boto3 in {goals.GOALS_BOTO3_MS:.0f} ms. What that import took in this
-run stands under "Cold start", and beside such a goal what was measured in proportion to it; met or not is by the clock."""
+    told = f"""Goals in milliseconds were set on a machine that imports boto3 in {goals.GOALS_BOTO3_MS:.0f} ms. What that import
+took in this run stands under "Cold start", and beside such a goal what was measured in proportion to it; met or not is by
+the clock."""
     return f"## Goals\n\n{told}\n\n{table(['goal', 'measured', 'met?'], rows)}"

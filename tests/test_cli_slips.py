@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 from durably import SQLiteStore, durable, step
 from durably.cli.app import durably as cli
 
+from .servers import AWS_ENVIRONMENT
 from .stores_for_tests import FOREVER
 
 SAYS = """
@@ -152,3 +155,42 @@ def test_a_result_of_a_class_of_ones_own_is_hidden_too(url: str) -> None:
         done = run(f"{url}?redact=token", "replay", "evt-9", "says.card", *flag)
         assert "•••" in done.output or "\\u2022" in done.output
         assert "s3cr3t" not in done.output
+
+
+def test_a_store_that_fails_half_way_leaves_the_list_of_what_was_redriven(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @durable(name="f", id=lambda event, context: event["id"], store=SQLiteStore(tmp_path / "d.db"))
+    def handler(event: Any, context: Any) -> None:
+        step("second", _fails)
+
+    for number in (2, 3):
+        with pytest.raises(ValueError):
+            handler({"id": f"evt-{number}"}, None)
+
+    class Invocations(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Takes the event, and the store's file is no database from then on."""
+            self.rfile.read(int(self.headers["Content-Length"]))
+            (tmp_path / "new").write_text("no database " * 500)
+            (tmp_path / "new").replace(tmp_path / "d.db")
+            (tmp_path / "d.db-wal").unlink()
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    for name, value in AWS_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with http.server.HTTPServer(("127.0.0.1", 0), Invocations) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        there = f"http://127.0.0.1:{server.server_address[1]}"
+        done = run(url, "redrive", "--failed", "--stuck", "0ms", "--json", "--endpoint-url", there)
+        server.shutdown()
+    assert done.exit_code == 1, done.output
+    told = [(one["id"], one["error"]) for one in json.loads(done.stdout)["executions"]]
+    assert told[0] == ("f/evt-3", None)
+    assert [id for id, _ in told] == ["f/evt-3", "f/evt-2", "f/evt-1"]
+    assert "can't be used" in told[1][1]
+    assert told[2][1].startswith("left as it is")

@@ -83,8 +83,14 @@ def _each(store: Store, heads: list[Head], invoke: actions.Invoke, function: str
     columns = (TextColumn("redriving"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[refused]}"))
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=len(heads), refused="")
-        for head in heads:
-            done.append(_one(store, head, invoke, function, unreachable))
+        for place, head in enumerate(heads):
+            try:
+                done.append(_one(store, head, invoke, function, unreachable))
+            except StoreError as error:
+                # What was sent is told all the same, and the rest stays failed, to be found again.
+                done.append(Redriven(head, str(error)))
+                done += [Redriven(left, "left as it is, for the store can't be used") for left in heads[place + 1 :]]
+                break
             refused = sum(one.error is not None for one in done)
             bar.update(task, advance=1, refused=f"{refused} refused" if refused else "")
     return done
