@@ -70,6 +70,27 @@ def run_in_lambda(name: str, code: str) -> str:
     return done.stdout
 
 
+def test_two_handlers_of_one_factory_in_a_lambda_are_warned_of_unless_they_have_names() -> None:
+    made = """
+import gc, warnings
+from durably import durable
+def make(name=None):
+    @durable(name=name)
+    def handler(event, context): ...
+    return handler
+def told(*names):
+    gc.collect()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = [make(name) for name in names]
+    return [str(one.message) for one in caught]
+print(len(told(None, None)), len(told("a", "b")), len(told("a", "a")), told(None), told(None, None))
+"""
+    told = run_in_lambda("fn", made)
+    assert told.startswith("1 0 1 []")
+    assert "Give each its own name" in told
+
+
 def target(store: Watched, name: str | None, ran: list[str], label: str, **options: Any) -> Callable[..., Any]:
     @durable(store=store, name=name, **options)
     def handler(event: Any, context: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -55,18 +56,31 @@ def refuse_settings(settings: Settings) -> None:
 def register(handler: Callable[..., Any], settings: Settings) -> None:
     """Mark a decorated handler with its settings. Raises DurablyError for a second one in a Lambda without name=.
 
-    They would share the Lambda's name, and so the ids of their executions.
+    They would share the Lambda's name, and so the ids of their executions. Two that one function makes can't be told from
+    one that is made again, so they are warned of.
     """
     handler.__durably__ = settings  # type: ignore[attr-defined]  # told to the tools that run a handler from outside
     if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         for other in list(_decorated):
-            theirs: Settings = other.__durably__  # type: ignore[attr-defined]  # set here, on every member
-            if _qualname(other) != _qualname(handler) and not (theirs.name and settings.name):
-                raise DurablyError(
-                    f"@durable stands on both {_qualname(other)} and {_qualname(handler)} in one Lambda, so their executions "
-                    "would share one name. Give each its own: @durable(name='…')."
-                )
+            _refuse_to_share_a_name(handler, settings, other)
     _decorated.add(handler)
+
+
+def _refuse_to_share_a_name(handler: Callable[..., Any], settings: Settings, other: Callable[..., Any]) -> None:
+    theirs: Settings = other.__durably__  # type: ignore[attr-defined]  # set on every member of _decorated
+    if _qualname(other) != _qualname(handler):
+        if not (theirs.name and settings.name):
+            raise DurablyError(
+                f"@durable stands on both {_qualname(other)} and {_qualname(handler)} in one Lambda, so their executions "
+                "would share one name. Give each its own: @durable(name='…')."
+            )
+    elif "<locals>" in _qualname(handler) and theirs.name == settings.name:
+        warnings.warn(
+            f"@durable was put on {_qualname(handler)} twice in one Lambda. If both handlers take events, what one has done "
+            "with an event counts as done for the other. Give each its own name: @durable(name='…').",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def _event_and_context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
