@@ -65,7 +65,7 @@ matrix: servers
 		$$venv/bin/python -m pytest -n $(WORKERS) -m "not slow" -q $(ARGS) || exit 1; \
 	done
 
-# About ten minutes; `make bench ARGS="--only first_run engine"` measures a part again and keeps the rest.
+# Ten to twenty minutes; `make bench ARGS="--only first_run engine"` measures a part again and keeps the rest.
 bench: setup servers
 	$(BIN)/python -m benchmarks $(ARGS)
 

@@ -44,6 +44,17 @@ from .contract import (
 )
 from .servers import client
 
+DAMAGED = [
+    "no JSON",
+    "",
+    "5",
+    "[]",
+    "{}",
+    '{"dreamt":"s"}',
+    '{"result":"s"}\t1',
+    '{"began":"","attempt":1,"at":1.0,"took":0.0} x',
+]
+
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
@@ -98,6 +109,27 @@ class TestSQLiteStore(StoreContract):
             database.close()
 
         return write
+
+    @pytest.mark.parametrize("text", DAMAGED)
+    def test_a_segment_that_is_damaged_is_told_by_execution_and_number(self, store: Store, id: str, text: str) -> None:
+        head = claim(store, id, "a").head
+        append(store, head, 1)
+        append(store, head, 2)
+        with sqlite3.connect(store.path) as database:
+            database.execute("UPDATE journal SET entries = ? WHERE execution = ? AND number = 2", (text, id))
+        database.close()
+        with pytest.raises(StoreError, match=f"the journal of execution '{id}' is damaged: segment 2 can't be read"):
+            load(store, head)
+
+    @pytest.mark.parametrize("text", ["no JSON", "5", "{}", '{"attempts":[]}', '{"attempts":[5]}'])
+    def test_a_head_that_is_damaged_is_told_and_not_taken_for_a_new_one(self, store: Store, id: str, text: str) -> None:
+        claim(store, id, "a")
+        with sqlite3.connect(store.path) as database:
+            database.execute("UPDATE executions SET head = ? WHERE id = ?", (text, id))
+        database.close()
+        for look in (lambda: claim(store, id, "b"), lambda: read(store, id), lambda: store.newest(1, until=UNTIL)):
+            with pytest.raises(StoreError, match=f"the head of execution '{id}' is damaged"):
+                look()
 
     def test_what_a_child_wrote_outlives_the_parents_exit(self, open_store: Open, id: str) -> None:
         """SQLite's lock on the file belongs to the parent: a child that believes to have it writes into a deleted WAL."""
@@ -307,6 +339,27 @@ class DynamoDBContract(StoreContract):
         assert {int(item["expires_at"]["N"]) - head for item in items.values()} <= set(
             range(int(7 * DAY_S) - 2, int(7 * DAY_S) + 2)
         )
+
+    @pytest.mark.parametrize("text", DAMAGED)
+    def test_a_segment_that_is_damaged_is_told_by_execution_and_number(
+        self, store: Store, endpoint: str, table: str, items_of: Any, id: str, text: str
+    ) -> None:
+        head = claim(store, id, "a").head
+        append(store, head, 1)
+        item = items_of(id)[f"journal#{head.generation}#00000001"]
+        client(endpoint).put_item(TableName=table, Item=item | {"entries": {"S": text}})
+        with pytest.raises(StoreError, match=f"the journal of execution '{id}' is damaged: segment 1 can't be read"):
+            load(store, head)
+
+    @pytest.mark.parametrize("damage", [{"attempt": {"S": "one"}}, {"attempts": {"L": [{"S": "no JSON"}]}}])
+    def test_a_head_that_is_damaged_is_told_and_not_taken_for_a_new_one(
+        self, store: Store, endpoint: str, table: str, items_of: Any, id: str, damage: dict[str, Any]
+    ) -> None:
+        claim(store, id, "a")
+        client(endpoint).put_item(TableName=table, Item=items_of(id)["head"] | damage)
+        for look in (lambda: claim(store, id, "b"), lambda: read(store, id)):
+            with pytest.raises(StoreError, match=f"the head of execution '{id}' is damaged"):
+                look()
 
     def test_a_damaged_large_segment_is_refused(
         self, store: Store, endpoint: str, table: str, items_of: Any, id: str

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from .errors import StoreError
+
 FORMAT = 1
 """The journal's format. A head of a newer one is refused before any step; older ones are read."""
 
@@ -68,8 +70,10 @@ def entry_from_line(line: str) -> Entry:
     # `loads` looks twice for space around a text, and an Entry made by names takes longer: this is done for every step replayed.
     meta, end = _decode(meta_text)
     kind = next(iter(meta))
-    if kind not in _KINDS or end != len(meta_text):
+    if kind not in _KINDS:
         raise ValueError(f"unknown kind of entry {kind!r}")
+    if end != len(meta_text):
+        raise ValueError(f"{meta_text[end:]!r} stands behind an entry")
     step, attempt, began, more = meta[kind], meta["attempt"], meta["at"], meta.get
     ended, tries, permanent, within = (
         began + meta["took"],
@@ -89,7 +93,10 @@ def entries_to_text(entries: Iterable[Entry]) -> str:
 
 def entries_from_text(text: str) -> tuple[Entry, ...]:
     """Read a segment's text. Raises ValueError where it is none."""
-    return tuple([entry_from_line(line) for line in text.split("\n")])
+    try:
+        return tuple([entry_from_line(line) for line in text.split("\n")])
+    except (KeyError, StopIteration, TypeError) as error:
+        raise ValueError(f"it is no entry: {error!r}") from error
 
 
 class Segment(NamedTuple):
@@ -101,6 +108,20 @@ class Segment(NamedTuple):
     owner: str
     entries: tuple[Entry, ...]
     expires_at: float | None = None
+
+
+def segment_from_text(
+    execution: str, generation: str, number: int, owner: str, text: str, expires_at: float | None
+) -> Segment:
+    """The segment whose text is stored. Raises StoreError where it can't be read: what it remembered must not run again."""
+    try:
+        return Segment(execution, generation, number, owner, entries_from_text(text), expires_at)
+    except ValueError as error:
+        raise StoreError(
+            f"the journal of execution {execution!r} is damaged: segment {number} can't be read ({error}). Nothing was run, "
+            "since a lost outcome would repeat its effect. Restore the table's item (point-in-time recovery), or give the "
+            "event a new id if its effects may happen again."
+        ) from error
 
 
 class AttemptRecord(NamedTuple):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ..entries import AttemptRecord, Head
+from ..errors import StoreError
 
 _FIELDS = tuple(name for name in Head._fields if name not in ("event", "result", "attempts"))
 
@@ -23,6 +24,22 @@ def head_from_text(text: str, event: str | None, result: str | None) -> Head:
     known = {name: plain[name] for name in _FIELDS if name in plain}
     attempts = tuple(record_from_list(row) for row in plain["attempts"])
     return Head(**known, attempts=attempts, event=event, result=result)
+
+
+def stored_head(execution: str, text: str, event: str | None, result: str | None) -> Head:
+    """The head of an execution as it is stored. Raises StoreError where it can't be read."""
+    try:
+        return head_from_text(text, event, result)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged_head(execution, error) from error
+
+
+def damaged_head(execution: str, error: Exception) -> StoreError:
+    """What is raised for a head that can't be read, which nobody may take for an execution that is new."""
+    return StoreError(
+        f"the head of execution {execution!r} is damaged and can't be read ({error!r}). Nothing was run. Restore it from a "
+        "backup (in DynamoDB point-in-time recovery), or give the event a new id if its effects may happen again."
+    )
 
 
 def record_to_list(record: AttemptRecord) -> list[Any]:

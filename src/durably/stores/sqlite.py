@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from .. import claims
 from ..clock import SYSTEM, Clock
-from ..entries import Claim, Claimed, Ending, Head, Segment, entries_from_text, entries_to_text
+from ..entries import Claim, Claimed, Ending, Head, Segment, entries_to_text, segment_from_text
 from ..errors import StoreError
-from .heads import head_from_text, head_to_text
+from .heads import head_to_text, stored_head
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class SQLiteStore:
         query = "SELECT number, owner, entries, expires_at FROM journal WHERE execution = ? AND generation = ? ORDER BY number"
         rows = self._with_connection(lambda db: db.execute(query, (execution, generation)).fetchall(), until)
         return [
-            Segment(execution, generation, number, owner, entries_from_text(text), expires_at)
+            segment_from_text(execution, generation, number, owner, text, expires_at)
             for number, owner, text, expires_at in rows
         ]
 
@@ -121,13 +121,13 @@ class SQLiteStore:
         self, limit: int, *, before: tuple[float, str] | None = None, expired: bool = False, until: float
     ) -> list[Head]:
         """See Store.newest."""
-        query = "SELECT head FROM executions WHERE (began, id) < (?, ?) ORDER BY began DESC, id DESC"
+        query = "SELECT id, head FROM executions WHERE (began, id) < (?, ?) ORDER BY began DESC, id DESC"
 
         def work(connection: sqlite3.Connection) -> list[Head]:
             now = self.clock.now()
             # Closed, not left to the collector: a statement that is still open holds up the WAL's checkpoint.
             with closing(connection.execute(query, before or (9e99, ""))) as rows:
-                found = (head_from_text(text, None, None) for (text,) in rows)
+                found = (stored_head(id, text, None, None) for id, text in rows)
                 return list(islice((head for head in found if expired or not claims.is_expired(head, now)), limit))
 
         return [head._replace(attempts=()) for head in self._with_connection(work, until)]
@@ -194,7 +194,7 @@ class SQLiteStore:
     @staticmethod
     def _head(connection: sqlite3.Connection, execution: str) -> Head | None:
         row = connection.execute("SELECT head, event, result FROM executions WHERE id = ?", (execution,)).fetchone()
-        return None if row is None else head_from_text(*row)
+        return None if row is None else stored_head(execution, *row)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
         def whole(connection: sqlite3.Connection) -> T:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...entries import FORMAT, AttemptRecord, Head, Segment, entries_from_text, entries_to_text
+from ...entries import FORMAT, AttemptRecord, Head, Segment, entries_to_text, segment_from_text
 from ...errors import StoreError
-from ..heads import record_from_list, record_to_list
+from ..heads import damaged_head, record_from_list, record_to_list
 from .texts import PART_BYTES, Item, Packed, binary, join, pack, unpack
 
 SHARDS = 8
@@ -58,7 +58,17 @@ def head_item(head: Head) -> Item:
 
 
 def head_from(item: Item) -> Head:
-    """The head in an item, as far as the item has it: the listing index has less. Texts in parts are not in it."""
+    """The head in an item, as far as the item has it: the listing index has less. Texts in parts are not in it.
+
+    Raises StoreError where it can't be read.
+    """
+    try:
+        return _head_from(item)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged_head(item["pk"]["S"], error) from error
+
+
+def _head_from(item: Item) -> Head:
     texts: dict[str, Any] = {name: item[name]["S"] for name in _TEXTS if name in item}
     attempt = int(item["attempt"]["N"])
     rows = [json.loads(one["S"]) for one in item.get("attempts", {"L": []})["L"]]
@@ -137,6 +147,4 @@ def _segment_from(item: Item, parts: dict[str, bytes]) -> Segment:
     sk, owner = item["sk"]["S"], item["owner"]["S"]
     _, generation, digits = sk.split("#")
     text = unpack(item["entries"]) if "entries" in item else from_parts(item, "entries", parts, f"{sk}#{owner}")
-    return Segment(
-        item["pk"]["S"], generation, int(digits), owner, entries_from_text(text), _float(item, "expires_at", None)
-    )
+    return segment_from_text(item["pk"]["S"], generation, int(digits), owner, text, _float(item, "expires_at", None))
