@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +16,10 @@ from .servers.faults import FaultProxy  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        # A suite begun by nohup, or behind a script's `&`, ignores them, and so would every process that it starts.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     is_xdist_worker = hasattr(config, "workerinput")
     if not is_xdist_worker:
         desk = shared.Desk()
