@@ -276,7 +276,7 @@ def test_the_reviewer_survives_every_crash_on_threads_and_the_ten_lines_do_not()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_reviewer_survives_every_sigkill_and_the_ten_lines_do_not() -> None:
     pytest.importorskip("httpx")
     pytest.importorskip("boto3")
