@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 """How long a store that does not answer is asked again where there is no deadline."""
 
+
+def patience_s(remaining: Callable[[], float] | None) -> float:
+    """For how long the store may be asked again from now on; `remaining` tells the seconds to the deadline."""
+    return PATIENCE_S if remaining is None else min(PATIENCE_S, max(0.5, remaining() - 0.2))
+
+
 _forks = 0
 """How often this process was forked off. Asked for at every step, where its id would be a call of the system's."""
 
@@ -215,8 +221,7 @@ class Attempt:
 
     def until(self) -> float:
         """The monotonic instant up to which the store may be asked again."""
-        patience = PATIENCE_S if self.remaining is None else min(PATIENCE_S, max(0.5, self.remaining() - 0.2))
-        return self.clock.monotonic() + patience
+        return self.clock.monotonic() + patience_s(self.remaining)
 
     def _write(self, number: int, entries: tuple[Entry, ...]) -> None:
         head = self.head

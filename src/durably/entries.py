@@ -117,11 +117,15 @@ def segment_from_text(
     try:
         return Segment(execution, generation, number, owner, entries_from_text(text), expires_at)
     except ValueError as error:
-        raise StoreError(
-            f"the journal of execution {execution!r} is damaged: segment {number} can't be read ({error}). Nothing was run, "
-            "since a lost outcome would repeat its effect. Restore the table's item (point-in-time recovery), or give the "
-            "event a new id if its effects may happen again."
-        ) from error
+        raise damaged_journal(execution, f"segment {number} can't be read ({error})") from error
+
+
+def damaged_journal(execution: str, what: str) -> StoreError:
+    """What is raised for a journal that has not all of what was acknowledged."""
+    return StoreError(
+        f"the journal of execution {execution!r} is damaged: {what}. Nothing was run, since a lost outcome would repeat its "
+        "effect. Restore the table's item (point-in-time recovery), or give the event a new id if its effects may happen again."
+    )
 
 
 class AttemptRecord(NamedTuple):

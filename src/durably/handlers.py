@@ -60,7 +60,7 @@ def register(handler: Callable[..., Any], settings: Settings) -> None:
     one that is made again, so they are warned of.
     """
     handler.__durably__ = settings  # type: ignore[attr-defined]  # told to the tools that run a handler from outside
-    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+    if _in_lambda():
         for other in list(_decorated):
             _refuse_to_share_a_name(handler, settings, other)
     _decorated.add(handler)

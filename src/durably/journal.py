@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from .entries import Entry, Segment
-from .errors import DuplicateStep, StoreError
+from .entries import Entry, Segment, damaged_journal
+from .errors import DuplicateStep
 
 
 class Frame:
@@ -273,8 +273,4 @@ def refuse_gaps(execution: str, segments: Sequence[Segment]) -> None:
     """Raise StoreError unless the numbers run from 1 without a gap: a journal with a hole would run a step again."""
     for expected, segment in enumerate(segments, start=1):
         if segment.number != expected:
-            raise StoreError(
-                f"the journal of execution {execution!r} is damaged: segment {expected} is missing and {segment.number} is "
-                "there. Nothing was run, since a lost outcome would repeat its effect. Restore the table's item (point-in-"
-                "time recovery), or give the event a new id if its effects may happen again."
-            )
+            raise damaged_journal(execution, f"segment {expected} is missing and {segment.number} is there")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
-from .attempt import PATIENCE_S
+from .attempt import patience_s
 from .codec import JSON, Codec
 from .stores.protocol import Store
 
@@ -45,8 +45,7 @@ class Plan(NamedTuple):
 
     def until(self) -> float:
         """The monotonic instant up to which the store may be asked again."""
-        patience = PATIENCE_S if self.remaining is None else min(PATIENCE_S, max(0.5, self.remaining() - 0.2))
-        return self.store.clock.monotonic() + patience
+        return self.store.clock.monotonic() + patience_s(self.remaining)
 
 
 def refuse_durations(what: str, lease: object, expires: object, wait: object, reserve: object) -> None:
