@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from durably.stores.dynamodb.connections import Connections
+
+from .test_wire import Server
 
 REQUEST = b"POST / HTTP/1.1\r\nhost:here\r\ncontent-length:0\r\n\r\n"
 
@@ -68,36 +68,18 @@ def server() -> Iterator[Server]:
     made.close()
 
 
-class Server:
-    """Answers each request with `pieces`, and closes behind them if it is to."""
+def answer_with(server: Server, *pieces: bytes, then_close: bool = False) -> Connections:
+    """Let the server answer so. Returns connections to it."""
 
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.closes = False
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.host = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def answer(connection: socket.socket, number: int) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with connection, contextlib.suppress(OSError):
-            while connection.recv(100_000):
-                for piece in self.pieces:
-                    connection.sendall(piece)
-                if self.closes:
-                    return
+        for piece in pieces:
+            connection.sendall(piece)
+        if then_close:
+            connection.close()
 
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+    server.answer = answer
+    return Connections(server.url.removeprefix("http://"), None)
 
 
 def by_the_library(host: str) -> Any:
@@ -113,19 +95,25 @@ def by_the_library(host: str) -> Any:
         connection.close()
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@example(answer=(OK + b"Content-Length: 17\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"{}"), False), cuts=[])
+@example(answer=(OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", False), cuts=[])
+@example(answer=(OK + b"Content-Length: 9\r\n\r\n{}", True), cuts=[])
 @settings(max_examples=300, deadline=None)
 @given(answer=answers(), cuts=st.lists(st.integers(0, 400), max_size=3))
 def test_an_answer_is_read_as_http_client_reads_it(server: Server, answer: tuple[bytes, bool], cuts: list[int]) -> None:
-    whole, server.closes = answer
+    whole, closes = answer
     ends = sorted({*cuts, len(whole)})
-    server.pieces = [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    pieces = [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    connections = answer_with(server, *pieces, then_close=closes)
     ours: Any
-    connections = Connections(server.host, None)
     try:
         ours = tuple(connections.exchange(REQUEST, 5.0))
     except (OSError, http.client.HTTPException) as error:
         ours = type(error)
-    theirs = by_the_library(server.host)
+    theirs = by_the_library(server.url.removeprefix("http://"))
     # Which exception it is depends on when the other side's reset comes; both are "no answer came" to the store.
     if isinstance(theirs, type):
         assert isinstance(ours, type)
@@ -135,8 +123,7 @@ def test_an_answer_is_read_as_http_client_reads_it(server: Server, answer: tuple
 
 
 def test_what_comes_behind_an_answer_is_not_taken_for_the_next_one(server: Server) -> None:
-    server.pieces, server.closes = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 No\r\n\r\n"], False
-    connections = Connections(server.host, None)
+    connections = answer_with(server, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 No\r\n\r\n")
     assert connections.exchange(REQUEST, 5.0)[2:] == (b"{}", False)
-    server.pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"]
+    answer_with(server, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
     assert connections.exchange(REQUEST, 5.0).body == b"next"

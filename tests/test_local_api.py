@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -155,8 +156,10 @@ def test_an_event_of_more_than_a_megabyte_is_refused(dev) -> None:
 
 def test_callers_at_once_get_sandboxes_of_their_own(dev) -> None:
     with ThreadPoolExecutor(4) as callers:
+        began = time.monotonic()
         answers = list(callers.map(lambda _: dev.invoke("sleep", b'{"seconds": 0.5}'), range(4)))
     assert len({answer["Payload"].read() for answer in answers}) == 4
+    assert time.monotonic() - began < 1.9
 
 
 def test_a_warm_invocation_by_boto3_waits_for_no_delayed_packet(dev) -> None:
